@@ -1,0 +1,1 @@
+"""The allocation problem: instances, catalogs, plans, and the one judge of them."""

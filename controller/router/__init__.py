@@ -1,0 +1,1 @@
+"""The router side: follow plans, choose deployments, acknowledge. Needs no Faust."""

@@ -1,0 +1,1 @@
+"""The Faust worker: ingest, planner, codec, transport, solver process."""

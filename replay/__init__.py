@@ -1,0 +1,1 @@
+"""Traces: read, mapped to query types, generated, and replayed into Kafka."""
