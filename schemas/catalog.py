@@ -22,13 +22,13 @@ class CatalogQueryType(Message):
     name: Name
     delay_slo_s: Positive = Field(description="Δ_i")
     error_slo: Annotated[float, Field(gt=0.0, le=1.0)] = Field(description="ε_i")
-    max_unmet: Share = Field(1.0, description="ζ_i")
-    delay_penalty_usd_per_s: NonNegative = Field(0.0, description="ρ_i, per query and second")
-    unmet_penalty_usd: NonNegative = Field(0.0, description="φ_i, per query")
-    token_storage_gb: NonNegative = Field(0.0, description="θ_i, per token")
-    prior_rate_per_s: NonNegative = Field(0.0, description="planned for until something is known")
-    prior_input_tokens: NonNegative = Field(0.0, description="mean, until something is known")
-    prior_output_tokens: NonNegative = Field(0.0, description="mean, until something is known")
+    max_unmet: Share = Field(default=1.0, description="ζ_i")
+    delay_penalty_usd_per_s: NonNegative = Field(default=0.0, description="ρ_i, per query and second")
+    unmet_penalty_usd: NonNegative = Field(default=0.0, description="φ_i, per query")
+    token_storage_gb: NonNegative = Field(default=0.0, description="θ_i, per token")
+    prior_rate_per_s: NonNegative = Field(default=0.0, description="planned for until something is known")
+    prior_input_tokens: NonNegative = Field(default=0.0, description="mean, until something is known")
+    prior_output_tokens: NonNegative = Field(default=0.0, description="mean, until something is known")
 
 
 class CatalogFoundationModel(Message):
@@ -37,7 +37,7 @@ class CatalogFoundationModel(Message):
     name: Name
     params_b: Positive = Field(description="P_j, 1e9 parameters")
     weights_gb: Positive = Field(description="B_j, at FP16")
-    kv_cache_gb_per_token: NonNegative = Field(0.0, description="β_j")
+    kv_cache_gb_per_token: NonNegative = Field(default=0.0, description="β_j")
     base_error: dict[Name, Share] = Field(description="e_ij per query type")
 
 
@@ -52,12 +52,12 @@ class CatalogGpuTier(Message):
     weight_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="s_k: 1, 0.5, 0.25 for FP16, INT8, INT4"
     )
-    error_multiplier: Annotated[float, Field(ge=1.0)] = Field(1.0, description="g_k")
-    tp_efficiency: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="η_k")
-    pp_hop_s: NonNegative = Field(0.0, description="ℓ_k, per token and hop")
+    error_multiplier: Annotated[float, Field(ge=1.0)] = Field(default=1.0, description="g_k")
+    tp_efficiency: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=1.0, description="η_k")
+    pp_hop_s: NonNegative = Field(default=0.0, description="ℓ_k, per token and hop")
     tp_degrees: list[Degree] = Field(min_length=1)
     pp_depths: list[Degree] = Field(min_length=1)
-    available: Count | None = Field(None, description="GPUs that exist; null for any number")
+    available: Count | None = Field(default=None, description="GPUs that exist; null for any number")
     prefill_mfu: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     decode_mfu: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     decode_mbu: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
@@ -88,7 +88,7 @@ class CatalogSwitching(Message):
 class Catalog(Message):
     """Everything an optimizer must know of the fleet, but the demand."""
 
-    schema_name: Literal["catalog/1"] = Field("catalog/1", alias="schema")
+    schema_name: Literal["catalog/1"] = Field(default="catalog/1", alias="schema")
     fleet: Name
     query_types: list[CatalogQueryType] = Field(min_length=1)
     models: list[CatalogFoundationModel] = Field(min_length=1)
@@ -98,6 +98,6 @@ class Catalog(Message):
     budget_usd_per_h: NonNegative | None = Field(
         None, description="δ per hour, rental and storage; null for no limit"
     )
-    storage_gb: NonNegative | None = Field(None, description="S; null for no limit")
-    storage_usd_per_gb_h: NonNegative = Field(0.0, description="p_s")
+    storage_gb: NonNegative | None = Field(default=None, description="S; null for no limit")
+    storage_usd_per_gb_h: NonNegative = Field(default=0.0, description="p_s")
     delay_slo: Literal["per_route", "average"] = "per_route"

@@ -12,7 +12,7 @@ from schemas.base import Message, Name, UtcTime
 class PlannerClaim(Message):
     """Says that a worker has taken over planning for a fleet."""
 
-    schema_name: Literal["planner-claim/1"] = Field("planner-claim/1", alias="schema")
+    schema_name: Literal["planner-claim/1"] = Field(default="planner-claim/1", alias="schema")
     fleet: Name
     worker: Name
     claimed_at: UtcTime

@@ -12,6 +12,6 @@ from schemas.base import EpochSeconds, Message, Positive
 class ClockTick(Message):
     """What time it is in the trace, and how fast it runs. No event up to ``now`` is sent before this is."""
 
-    schema_name: Literal["clock/1"] = Field("clock/1", alias="schema")
+    schema_name: Literal["clock/1"] = Field(default="clock/1", alias="schema")
     now: EpochSeconds
     speed: Positive = Field(description="seconds of the trace per second")

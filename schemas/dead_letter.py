@@ -15,7 +15,7 @@ LONGEST_RAW_BYTES = 64 * 1024
 class DeadLetter(Message):
     """One refused record: why, where it stands, and its bytes. ``(topic, partition, offset)`` is its identity."""
 
-    schema_name: Literal["dead-letter/1"] = Field("dead-letter/1", alias="schema")
+    schema_name: Literal["dead-letter/1"] = Field(default="dead-letter/1", alias="schema")
     reason: Name = Field(description="short and countable")
     detail: str = Field(max_length=2000, description="for people: the field, the rule and the value")
     topic: Name

@@ -32,7 +32,7 @@ class DemandSnapshot(Message):
     below what it has. The same record is the state that ingest recovers from.
     """
 
-    schema_name: Literal["demand/1"] = Field("demand/1", alias="schema")
+    schema_name: Literal["demand/1"] = Field(default="demand/1", alias="schema")
     partition: Annotated[int, Field(ge=0)]
     next_offset: Count = Field(description="the first offset that is not in these totals")
     watermark: EpochSeconds | None = Field(
@@ -48,4 +48,4 @@ class DemandSnapshot(Message):
     late: Count = Field(description="records that came after their bucket had closed")
     refused: Count = Field(description="records that are in the dead-letter topic")
     duplicates: Count = Field(description="records whose event_id had been seen")
-    skipped: Count = Field(0, description="offsets that the broker no longer had when they were asked for")
+    skipped: Count = Field(default=0, description="offsets that the broker no longer had when they were asked for")

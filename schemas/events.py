@@ -17,17 +17,17 @@ class RequestRateEvent(Message):
     that nothing was asked.
     """
 
-    schema_name: Literal["request-rate/1"] = Field("request-rate/1", alias="schema")
+    schema_name: Literal["request-rate/1"] = Field(default="request-rate/1", alias="schema")
     query_type: Name
     event_time: EpochSeconds = Field(description="start of what is counted")
     window_s: float = Field(
         0.0, ge=0.0, le=86_400.0, description="length of what is counted; 0 for one request"
     )
-    count: Count = Field(1, description="requests asked for; 0 is a heartbeat")
-    input_tokens: Count = Field(0, description="prompt tokens, summed over the requests")
-    output_tokens: Count = Field(0, description="generated tokens, summed over the requests")
-    source: Name = Field("unknown", description="the gateway that counted")
-    event_id: Name | None = Field(None, description="set by senders that may repeat themselves")
+    count: Count = Field(default=1, description="requests asked for; 0 is a heartbeat")
+    input_tokens: Count = Field(default=0, description="prompt tokens, summed over the requests")
+    output_tokens: Count = Field(default=0, description="generated tokens, summed over the requests")
+    source: Name = Field(default="unknown", description="the gateway that counted")
+    event_id: Name | None = Field(default=None, description="set by senders that may repeat themselves")
 
     @model_validator(mode="after")
     def _no_tokens_without_requests(self) -> Self:

@@ -12,7 +12,7 @@ from schemas.base import Count, Message, Name, UtcTime
 class PlanAck(Message):
     """A router's word on one plan."""
 
-    schema_name: Literal["plan-ack/1"] = Field("plan-ack/1", alias="schema")
+    schema_name: Literal["plan-ack/1"] = Field(default="plan-ack/1", alias="schema")
     router: Name
     epoch: Count
     sequence: Count
@@ -34,8 +34,8 @@ class ReplicaState(Message):
 class FleetState(Message):
     """What runs now. Where it is reported, it is the incumbent r⁰; elsewhere the last plan is taken as carried out."""
 
-    schema_name: Literal["fleet-state/1"] = Field("fleet-state/1", alias="schema")
+    schema_name: Literal["fleet-state/1"] = Field(default="fleet-state/1", alias="schema")
     fleet: Name
     as_of: UtcTime
     replicas: list[ReplicaState]
-    gpus_available: dict[Name, Count] = Field({}, description="per tier; overrides the catalog's `available`")
+    gpus_available: dict[Name, Count] = Field(default={}, description="per tier; overrides the catalog's `available`")

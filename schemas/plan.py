@@ -23,7 +23,7 @@ class PlanInput(Message):
     """What the plan was made from."""
 
     partitions: list[PlanInputPartition]
-    missing_partitions: list[int] = Field([], description="source partitions of which nothing was known")
+    missing_partitions: list[int] = Field(default=[], description="source partitions of which nothing was known")
     catalog_hash: str
 
 
@@ -39,7 +39,7 @@ class PlanDemand(Message):
     rate_stddev_per_s: NonNegative
     input_tokens: NonNegative = Field(description="mean per request")
     output_tokens: NonNegative = Field(description="mean per request")
-    quantile: Share | None = Field(None, description="of the rate; null where the mean is planned for")
+    quantile: Share | None = Field(default=None, description="of the rate; null where the mean is planned for")
 
 
 class PlanDeployment(Message):
@@ -118,7 +118,7 @@ class PlanDecision(Message):
 class AllocationPlan(Message):
     """One allocation plan, whole: act on the highest ``(epoch, sequence)`` and on nothing else."""
 
-    schema_name: Literal["plan/1"] = Field("plan/1", alias="schema")
+    schema_name: Literal["plan/1"] = Field(default="plan/1", alias="schema")
     fleet: Name
     epoch: Count = Field(description="offset of the planner's claim; a later planner has a higher one")
     sequence: Count = Field(description="number of the plan within its epoch")
