@@ -1,0 +1,59 @@
+"""How to reach a Kafka cluster, in one value that every client of ours takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.errors import SettingsError
+
+SECURITY_OPTIONS = frozenset(
+    {
+        "security_protocol",
+        "ssl_context",
+        "sasl_mechanism",
+        "sasl_plain_username",
+        "sasl_plain_password",
+        "sasl_kerberos_service_name",
+        "sasl_kerberos_domain_name",
+        "sasl_oauth_token_provider",
+    }
+)
+"""aiokafka's own names for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Where a cluster is, and how to be let in.
+
+    Parameters
+    ----------
+    bootstrap_servers : ``host:port``, several separated by commas.
+    client_id : how the broker's logs and quotas name this client.
+    security : any of :data:`SECURITY_OPTIONS`. Never shown in a representation of this value.
+
+    Raises
+    ------
+    SettingsError
+        No server is named, or an option is not one of these.
+    """
+
+    bootstrap_servers: str
+    client_id: str = "coxswain"
+    security: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.bootstrap_servers.strip():
+            raise SettingsError("bootstrap_servers", "at least one host:port", self.bootstrap_servers)
+        unknown = sorted(self.security.keys() - SECURITY_OPTIONS)
+        if unknown:
+            raise SettingsError("security", f"options are {', '.join(sorted(SECURITY_OPTIONS))}", unknown)
+
+    def aiokafka_kwargs(self) -> dict[str, Any]:
+        """Return the arguments that aiokafka's clients, consumers, producers and admin clients all take."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": self.client_id,
+            **self.security,
+        }
