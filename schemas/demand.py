@@ -38,6 +38,7 @@ class DemandSnapshot(Message):
     watermark: EpochSeconds | None = Field(
         description="no event before this is counted any more; null before the first"
     )
+    since: EpochSeconds | None = Field(description="start of the first bucket ever counted into; null before it")
     as_of: EpochSeconds | None = Field(
         description="the clock when the partition last moved; null where it is not set"
     )

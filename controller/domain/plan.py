@@ -59,6 +59,15 @@ class Plan:
         """GPUs in use."""
         return sum(deployment.gpus for deployment in self.deployments)
 
+    def within(self, instance: Instance) -> Plan:
+        """Return what is left of the plan in an instance that may lack some of its deployments or query types."""
+        position = instance.arrays.position
+        kept = tuple(deployment for deployment in self.deployments if deployment.key in position)
+        ids = {deployment.id for deployment in kept}
+        types = {query_type.name for query_type in instance.query_types}
+        routes = (route for route in self.routes if route.deployment in ids and route.query_type in types)
+        return Plan(kept, tuple(routes))
+
     def arrays(self, instance: Instance) -> tuple[Ints, Floats]:
         """Return ``(replicas (D,), shares (I, D))`` over the deployments of an instance.
 

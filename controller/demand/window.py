@@ -1,0 +1,148 @@
+"""The planner's view of demand: the newest totals of every source partition, and what is known of a window of them.
+
+Snapshots are absolute, so the view is rebuilt from any of them in any order; one with a lower offset changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.demand.counting import PartitionLedger, Totals
+
+
+class DemandState(StrEnum):
+    """What is known of a query type's demand. Unknown is not zero."""
+
+    OBSERVED = "observed"
+    IDLE = "idle"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionProgress:
+    """How far a source partition was read."""
+
+    partition: int
+    next_offset: int
+    watermark_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypeWindow:
+    """One query type in one window.
+
+    ``bucket_counts`` are the requests of each bucket, oldest first; a bucket without a record counts 0.
+    """
+
+    state: DemandState
+    totals: Totals
+    bucket_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowView:
+    """All that is known of ``[start_s, end_s)``: ``types`` holds those that were heard of, and no others.
+
+    ``coverage`` is the share of the window that was watched: below 1 where counting began within it.
+    """
+
+    start_s: float
+    end_s: float
+    coverage: float
+    types: Mapping[str, TypeWindow]
+    progress: tuple[PartitionProgress, ...]
+    missing_partitions: tuple[int, ...]
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing can be said of the demand as a whole."""
+        return bool(self.missing_partitions) or not self.types
+
+
+class DemandWindow:
+    """The newest ledger of each source partition.
+
+    Parameters
+    ----------
+    num_partitions : of the source topic.
+    bucket_s : length of a bucket.
+    idle_timeout_s : a partition that is read to its end and was silent for this long holds nothing back.
+    """
+
+    def __init__(self, num_partitions: int, bucket_s: float, idle_timeout_s: float) -> None:
+        self._num_partitions = num_partitions
+        self._bucket_s = bucket_s
+        self._idle_timeout_s = idle_timeout_s
+        self._ledgers: dict[int, PartitionLedger] = {}
+        self._at_end: dict[int, bool] = {}
+
+    def apply(self, ledger: PartitionLedger, at_end: bool) -> bool:
+        """Take over a snapshot; return False where it is older than what is known."""
+        known = self._ledgers.get(ledger.partition)
+        if known is not None and ledger.next_offset < known.next_offset:
+            return False
+        self._ledgers[ledger.partition] = ledger
+        self._at_end[ledger.partition] = at_end
+        return True
+
+    @property
+    def missing_partitions(self) -> tuple[int, ...]:
+        """Source partitions that nothing was ever heard of."""
+        return tuple(p for p in range(self._num_partitions) if p not in self._ledgers)
+
+    def watermark_s(self, now_s: float) -> float:
+        """Return the moment up to which all demand is in, s since the epoch; ``-inf`` while a partition is missing.
+
+        The least watermark of the partitions that still hold it back. Where none does, everything that was sent is
+        in, and time itself is the watermark, ``idle_timeout_s`` behind the clock.
+        """
+        if self.missing_partitions:
+            return -math.inf
+        holding = [
+            -math.inf if ledger.watermark_s is None else ledger.watermark_s
+            for partition, ledger in self._ledgers.items()
+            if not self._is_silent(partition, now_s)
+        ]
+        if holding:
+            return min(holding)
+        known = [ledger.watermark_s for ledger in self._ledgers.values() if ledger.watermark_s is not None]
+        return max([now_s - self._idle_timeout_s, *known])
+
+    def _is_silent(self, partition: int, now_s: float) -> bool:
+        ledger = self._ledgers[partition]
+        if not self._at_end[partition]:
+            return False
+        return ledger.as_of_s is None or now_s - ledger.as_of_s >= self._idle_timeout_s
+
+    def view(self, start_s: float, end_s: float) -> WindowView:
+        """Return what is known of the buckets in ``[start_s, end_s)``."""
+        first, beyond = round(start_s / self._bucket_s), round(end_s / self._bucket_s)
+        counts: dict[str, list[int]] = {}
+        totals: dict[str, Totals] = {}
+        for ledger in self._ledgers.values():
+            for bucket, by_type in ledger.buckets.items():
+                if first <= bucket < beyond:
+                    for name, part in by_type.items():
+                        totals[name] = totals.get(name, Totals()) + part
+                        series = counts.setdefault(name, [0] * (beyond - first))
+                        series[bucket - first] += part.count
+        types = {
+            name: TypeWindow(
+                DemandState.OBSERVED if total.count else DemandState.IDLE, total, tuple(counts[name])
+            )
+            for name, total in totals.items()
+        }
+        since_s = min(
+            (ledger.since_s for ledger in self._ledgers.values() if ledger.since_s is not None), default=0.0
+        )
+        watched_s = end_s - max(start_s, since_s)
+        coverage = watched_s / (end_s - start_s) if types else 0.0
+        return WindowView(start_s, end_s, coverage, types, tuple(self._progress()), self.missing_partitions)
+
+    def _progress(self) -> Iterable[PartitionProgress]:
+        for partition in sorted(self._ledgers):
+            ledger = self._ledgers[partition]
+            yield PartitionProgress(partition, ledger.next_offset, ledger.watermark_s)

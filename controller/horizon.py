@@ -1,0 +1,245 @@
+"""One step of the rolling horizon, in two pure functions.
+
+``tick(state, input)`` takes a closed window of demand and gives the next state and an effect: a
+:class:`SolveRequest`, or, where demand is unknown, the plan itself. ``conclude(state, answer)`` takes the solver's word
+and gives the plan. No I/O, no clock, no solver in here: the Faust worker and the offline simulator drive the same two
+functions.
+
+Every tick ends in exactly one plan with a named decision, holds included:
+
+======================= ==========================================================================================
+planned                 the solver's plan, judged
+kept                    the plan in force; what the solver found is not cheaper by ``min_improvement``
+hold_unknown_demand     the plan in force, unchanged: unknown is not zero
+solver_failed_kept_last the plan in force, re-routed for the new demand where that is feasible
+======================= ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from controller.demand.estimator import DemandEstimate, Prior, estimate_all
+from controller.domain.catalog import Catalog
+from controller.domain.evaluate import Evaluation, evaluate
+from controller.domain.instance import Instance
+from controller.domain.plan import Plan, incumbent_of
+from controller.domain.plan_diff import PlanDiff
+from controller.errors import InstanceError
+from controller.optimizer.routing import route
+from controller.records import (
+    Decision,
+    DecisionName,
+    HorizonPolicy,
+    PendingTick,
+    PlannerState,
+    PlanRecord,
+    SolverAnswer,
+    SolveRequest,
+    SolverFailure,
+    SolverReport,
+    TickInput,
+)
+
+PROVED_GAP = 1e-6
+"""A plan is called optimal when its gap is no more than rounding."""
+
+
+def next_horizon_start_s(state: PlannerState, watermark_s: float, policy: HorizonPolicy) -> float | None:
+    """Return the start of the horizon to plan now, s since the epoch; None while there is none.
+
+    It is the newest horizon whose window has closed. Those that were missed on the way are not made up for: one plan
+    when caught up. A fleet without a plan waits for its first window to close.
+    """
+    if not math.isfinite(watermark_s):
+        return None
+    start_s = math.floor(watermark_s / policy.horizon_s) * policy.horizon_s
+    if state.planned_start_s is None or start_s <= state.planned_start_s:
+        return None
+    return start_s
+
+
+def begin(state: PlannerState, watermark_s: float, policy: HorizonPolicy) -> PlannerState:
+    """Mark where a fleet without a plan begins: the horizon that its first demand falls into needs no plan any more."""
+    if state.planned_start_s is not None or not math.isfinite(watermark_s):
+        return state
+    return replace(state, planned_start_s=math.floor(watermark_s / policy.horizon_s) * policy.horizon_s)
+
+
+def tick(
+    state: PlannerState, given: TickInput, policy: HorizonPolicy
+) -> tuple[PlannerState, SolveRequest | PlanRecord]:
+    """Take in a closed window; ask a solver for the plan of the horizon that starts at its end, or hold."""
+    if given.view.is_unknown:
+        return _hold(state, given, policy)
+    priors = {
+        query_type.name: Prior(
+            query_type.arrival_rate_per_s, query_type.input_tokens, query_type.output_tokens
+        )
+        for query_type in given.catalog.query_types
+    }
+    estimators, demand = estimate_all(state.estimators, given.view, priors)
+    instance = _instance(given.catalog, demand, state.plan, policy)
+    pending = PendingTick(given, demand, instance)
+    return replace(state, estimators=estimators, pending=pending), SolveRequest(instance, state.plan)
+
+
+def conclude(
+    state: PlannerState, answer: SolverAnswer | SolverFailure, now_s: float, policy: HorizonPolicy
+) -> tuple[PlannerState, PlanRecord]:
+    """Turn the solver's word on the pending tick into the plan that goes out.
+
+    Raises
+    ------
+    ValueError : no tick is pending.
+    """
+    pending = state.pending
+    if pending is None:
+        raise ValueError("conclude() without a pending tick")
+    if isinstance(answer, SolverFailure):
+        solver = SolverReport("none", "failed", answer.runtime_s)
+        return _fall_back(state, pending, f"{answer.reason}: {answer.detail}", solver, now_s, policy)
+    if answer.status == "infeasible":
+        solver = SolverReport(answer.method, "infeasible", answer.runtime_s)
+        reason = "no plan exists: " + "; ".join(answer.conflict)
+        return _fall_back(state, pending, reason, solver, now_s, policy)
+    found = _judge(pending.instance, answer.plan)
+    if isinstance(found, str):
+        solver = SolverReport(answer.method, "failed", answer.runtime_s)
+        return _fall_back(state, pending, f"rejected: {found}", solver, now_s, policy)
+
+    plan, judged = answer.plan, found
+    in_force = _in_force(pending.instance, state.plan)
+    if in_force is None:
+        decision = Decision(
+            DecisionName.PLANNED, "the plan in force cannot serve this demand within its limits"
+        )
+    else:
+        before_usd = in_force[1].cost.total_usd
+        saving_usd = before_usd - found.cost.total_usd
+        if saving_usd <= policy.min_improvement * before_usd:
+            plan, judged = in_force
+            reason = f"a new plan would save {saving_usd:.4g} of {before_usd:.4g} USD"
+            decision = Decision(DecisionName.KEPT, reason)
+        else:
+            reason = f"saves {saving_usd:.4g} of {before_usd:.4g} USD"
+            decision = Decision(DecisionName.PLANNED, reason)
+    return _publish(state, pending, plan, judged, _report(answer, judged), decision, now_s, policy)
+
+
+def _judge(instance: Instance, plan: Plan) -> Evaluation | str:
+    """Return the judge's evaluation of a plan that it accepts, or why it does not, in words."""
+    try:
+        judged = evaluate(instance, plan)
+    except InstanceError as error:
+        return str(error)
+    if judged.violations:
+        return "; ".join(str(violation) for violation in judged.violations)
+    return judged
+
+
+def _instance(
+    catalog: Catalog, demand: tuple[DemandEstimate, ...], plan: Plan, policy: HorizonPolicy
+) -> Instance:
+    by_name = {estimate.query_type: estimate for estimate in demand}
+    return catalog.instance(by_name, policy.horizon_s / 3600.0, incumbent_of(plan))
+
+
+def _in_force(instance: Instance, plan: Plan) -> tuple[Plan, Evaluation] | None:
+    """Return the plan in force, as it is or re-routed, whichever is cheaper; None where neither is feasible."""
+    replicas, shares = plan.within(instance).arrays(instance)
+    candidates = []
+    for routed in (shares, route(instance, replicas)):
+        candidate = Plan.of_arrays(instance, replicas, routed)
+        judged = evaluate(instance, candidate)
+        if judged.is_feasible:
+            candidates.append((candidate, judged))
+    return min(candidates, key=lambda candidate: candidate[1].cost.total_usd, default=None)
+
+
+def _report(answer: SolverAnswer, judged: Evaluation) -> SolverReport:
+    bound_usd, total_usd = answer.lower_bound_usd, judged.cost.total_usd
+    gap = None
+    if bound_usd is not None:
+        gap = max(0.0, (total_usd - bound_usd) / total_usd) if total_usd > 0 else 0.0
+    # That the solver proved its own plan optimal says nothing of a dearer one that is kept.
+    proved = answer.status == "optimal" and gap is not None and gap <= PROVED_GAP
+    return SolverReport(answer.method, "optimal" if proved else "feasible", answer.runtime_s, bound_usd, gap)
+
+
+def _hold(state: PlannerState, given: TickInput, policy: HorizonPolicy) -> tuple[PlannerState, PlanRecord]:
+    missing = given.view.missing_partitions
+    if missing:
+        reason = f"nothing is known of source partitions {', '.join(map(str, missing))}"
+    else:
+        reason = "nothing was heard of any query type, not even a heartbeat"
+    plan, judged, held = _as_planned(state, given, policy)
+    decision = Decision(DecisionName.HOLD_UNKNOWN_DEMAND, reason)
+    not_run = SolverReport("none", "not_run", 0.0)
+    return _publish(state, held, plan, judged, not_run, decision, given.now_s, policy)
+
+
+def _fall_back(
+    state: PlannerState,
+    pending: PendingTick,
+    reason: str,
+    solver: SolverReport,
+    now_s: float,
+    policy: HorizonPolicy,
+) -> tuple[PlannerState, PlanRecord]:
+    in_force = _in_force(pending.instance, state.plan)
+    if in_force is not None:
+        plan, judged = in_force
+        reason = f"{reason}; the last plan stands, re-routed"
+    else:
+        plan, judged, pending = _as_planned(state, pending.given, policy)
+        reason = f"{reason}; the last plan stands as it was: it cannot serve the new demand within its limits"
+    decision = Decision(DecisionName.SOLVER_FAILED_KEPT_LAST, reason)
+    return _publish(state, pending, plan, judged, solver, decision, now_s, policy)
+
+
+def _as_planned(
+    state: PlannerState, given: TickInput, policy: HorizonPolicy
+) -> tuple[Plan, Evaluation, PendingTick]:
+    """Judge the plan in force for the demand that it was planned for."""
+    instance = _instance(given.catalog, state.demand, state.plan, policy)
+    plan = state.plan.within(instance)
+    return plan, evaluate(instance, plan), PendingTick(given, state.demand, instance)
+
+
+def _publish(
+    state: PlannerState,
+    pending: PendingTick,
+    plan: Plan,
+    judged: Evaluation,
+    solver: SolverReport,
+    decision: Decision,
+    now_s: float,
+    policy: HorizonPolicy,
+) -> tuple[PlannerState, PlanRecord]:
+    start_s = pending.given.view.end_s
+    record = PlanRecord(
+        epoch=state.epoch,
+        sequence=state.sequence + 1,
+        tick=pending.given,
+        horizon_end_s=start_s + policy.horizon_s,
+        valid_until_s=start_s + policy.validity_s,
+        issued_at_s=now_s,
+        demand=pending.demand,
+        plan=plan,
+        evaluation=judged,
+        instance=pending.instance,
+        solver=solver,
+        diff=PlanDiff.between(state.plan.replicas, plan.replicas),
+        decision=decision,
+    )
+    next_state = replace(
+        state,
+        sequence=record.sequence,
+        plan=plan,
+        demand=pending.demand,
+        planned_start_s=start_s,
+        pending=None,
+    )
+    return next_state, record
