@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from controller.errors import MessageError
 from controller.logs import get_logger
@@ -61,15 +61,10 @@ class LastGoodStore:
             _log.error("last_good_plan_unreadable", path=str(self._path), reason=str(error))
             return None
         try:
-            record = _Record.model_validate_json(raw)
-            if _checksum(record.plan, record.cluster_id, record.claims_topic_id) != record.sha256:
-                raise ValueError("the checksum is not that of the plan")
-            plan = decode_plan(record.plan.encode())
-        except (ValidationError, MessageError, ValueError) as error:
+            return _decode(raw)
+        except (MessageError, ValueError) as error:
             _log.error("last_good_plan_corrupt", path=str(self._path), reason=str(error))
             return None
-        identity = LogIdentity(record.cluster_id, record.claims_topic_id)
-        return LastGood(plan, Fence(identity, (plan.epoch, plan.sequence)))
 
     def save(self, plan: AllocationPlan, identity: LogIdentity) -> None:
         """Replace what was kept, all or nothing: after a crash the file holds the one plan or the other.
@@ -99,6 +94,15 @@ class LastGoodStore:
             Path(temporary).unlink(missing_ok=True)
             raise
         _sync_directory(directory)
+
+
+def _decode(raw: bytes) -> LastGood:
+    record = _Record.model_validate_json(raw)
+    if _checksum(record.plan, record.cluster_id, record.claims_topic_id) != record.sha256:
+        raise ValueError("the checksum is not that of the plan")
+    plan = decode_plan(record.plan.encode())
+    identity = LogIdentity(record.cluster_id, record.claims_topic_id)
+    return LastGood(plan, Fence(identity, (plan.epoch, plan.sequence)))
 
 
 def _checksum(plan: str, cluster_id: str | None, claims_topic_id: str | None) -> str:

@@ -132,7 +132,8 @@ class PlanSubscriber:
             elif self._is_stopped:
                 return
             elif self._following is not None and self._following.done():
-                return self._following.result()
+                self._following.result()
+                return
             else:
                 await changed.wait()
 
