@@ -1,12 +1,16 @@
-"""How to reach a Kafka cluster, in one value that every client of ours takes."""
+"""How to reach a Kafka cluster, in one value that every client of ours takes, and how its failures are told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.errors import SettingsError
+from aiokafka.errors import KafkaError
+
+from controller.errors import BrokerError, SettingsError
 
 SECURITY_OPTIONS = frozenset(
     {
@@ -57,3 +61,23 @@ class KafkaConnection:
             "client_id": self.client_id,
             **self.security,
         }
+
+
+@asynccontextmanager
+async def broker_errors(connection: KafkaConnection, what: str, timeout_s: float) -> AsyncIterator[None]:
+    """Turn what goes wrong between us and a broker, time running out included, into one error that says where.
+
+    Raises
+    ------
+    BrokerError
+        Instead of aiokafka's errors, of the operating system's, and after ``timeout_s``.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise BrokerError(
+            f"{what} at {connection.bootstrap_servers}: no answer for {timeout_s:g} s"
+        ) from None
+    except (KafkaError, OSError) as error:
+        raise BrokerError(f"{what} at {connection.bootstrap_servers}: {error}") from error

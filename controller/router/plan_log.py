@@ -8,10 +8,10 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from controller.kafka import KafkaConnection
+from controller.kafka import KafkaConnection, broker_errors
 from controller.logs import get_logger
 from controller.router.fence import LogIdentity
-from controller.router.tail import PLANS, broker_deadline, plan_consumer, read_tail
+from controller.router.tail import PLANS, plan_consumer, read_tail
 from controller.router.topic_identity import read_identity
 from schemas import PlanAck, Topic
 
@@ -68,7 +68,7 @@ class KafkaPlanLog:
         consumer = plan_consumer(self._connection)
         producer = AIOKafkaProducer(**self._connection.aiokafka_kwargs(), acks="all")
         try:
-            async with broker_deadline(self._connection, f"reading {Topic.PLANS}", self._timeout_s):
+            async with broker_errors(self._connection, f"reading {Topic.PLANS}", self._timeout_s):
                 await consumer.start()
                 records = await read_tail(consumer, PLANS, depth)
                 await producer.start()
@@ -89,7 +89,7 @@ class KafkaPlanLog:
             The broker refuses; worth trying again.
         """
         assert self._consumer is not None  # noqa: S101 - open comes first
-        async with broker_deadline(self._connection, f"following {Topic.PLANS}", timeout_s + self._timeout_s):
+        async with broker_errors(self._connection, f"following {Topic.PLANS}", timeout_s + self._timeout_s):
             batches = await self._consumer.getmany(PLANS, timeout_ms=int(timeout_s * 1000))
         return [record.value or b"" for record in batches.get(PLANS, [])]
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from controller.errors import BrokerError, MessageError
-from controller.kafka import KafkaConnection
+from controller.kafka import KafkaConnection, broker_errors
 from controller.router.decode import decode_plan
 from schemas import AllocationPlan, Topic
 
@@ -47,20 +43,6 @@ async def read_tail(consumer: AIOKafkaConsumer, partition: TopicPartition, depth
     return records
 
 
-@asynccontextmanager
-async def broker_deadline(connection: KafkaConnection, what: str, timeout_s: float) -> AsyncIterator[None]:
-    """Turn what goes wrong between us and a broker, time running out included, into one error that says where."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError:
-        raise BrokerError(
-            f"{what} at {connection.bootstrap_servers}: no answer for {timeout_s:g} s"
-        ) from None
-    except (KafkaError, OSError) as error:
-        raise BrokerError(f"{what} at {connection.bootstrap_servers}: {error}") from error
-
-
 def newest(plans: list[AllocationPlan]) -> AllocationPlan | None:
     """Return the plan with the highest ``(epoch, sequence)``; None of none."""
     return max(plans, key=lambda plan: (plan.epoch, plan.sequence), default=None)
@@ -85,7 +67,7 @@ async def newest_plan(
     """
     consumer = plan_consumer(connection)
     try:
-        async with broker_deadline(connection, f"reading {Topic.PLANS}", timeout_s):
+        async with broker_errors(connection, f"reading {Topic.PLANS}", timeout_s):
             await consumer.start()
             records = await read_tail(consumer, PLANS, depth)
     finally:

@@ -1,0 +1,49 @@
+"""A real Apache Kafka: $KAFKA_BOOTSTRAP if set, else a node of our own; else a skip that says why."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _load_kraft() -> ModuleType:
+    """Import kraft.py beside this file: test folders are no packages."""
+    spec = importlib.util.spec_from_file_location(
+        "coxswain_tests_kraft", Path(__file__).with_name("kraft.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The folder with Kafka's jars."""
+    kraft = _load_kraft()
+    try:
+        return kraft.fetch_jars()
+    except kraft.CannotHaveKafka as reason:
+        pytest.skip(f"no Apache Kafka: {reason}")
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where a Kafka is that all tests share: names of topics and groups must be a test's own."""
+    given = os.environ.get("KAFKA_BOOTSTRAP")
+    if given:
+        yield given
+        return
+    jars = request.getfixturevalue("kafka_jars")
+    with _load_kraft().KraftBroker(jars, tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.bootstrap_servers
