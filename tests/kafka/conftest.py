@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -36,14 +37,24 @@ def kafka_jars() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+def kafka_node() -> Any:
+    """The class of a broker of one's own, to be killed and started again: ``kafka_node(kafka_jars, directory)``."""
+    return _load_kraft().KraftBroker
+
+
+@pytest.fixture(scope="session")
+def own_kafka_bootstrap(
+    kafka_jars: Path, kafka_node: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Where a Kafka is that all tests share: names of topics and groups must be a test's own."""
-    given = os.environ.get("KAFKA_BOOTSTRAP")
-    if given:
-        yield given
-        return
-    jars = request.getfixturevalue("kafka_jars")
-    with _load_kraft().KraftBroker(jars, tmp_path_factory.mktemp("kafka")) as broker:
+    """Where our own node is, whatever $KAFKA_BOOTSTRAP says: for tests that take topics away."""
+    with kafka_node(kafka_jars, tmp_path_factory.mktemp("kafka")) as broker:
         yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """Where a Kafka is that all tests share: names of topics and groups must be a test's own.
+
+    $KAFKA_BOOTSTRAP must name a cluster for tests: Coxswain's topics are made on it.
+    """
+    return os.environ.get("KAFKA_BOOTSTRAP") or str(request.getfixturevalue("own_kafka_bootstrap"))
