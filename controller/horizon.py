@@ -60,6 +60,19 @@ def next_horizon_start_s(state: PlannerState, watermark_s: float, policy: Horizo
     return start_s
 
 
+def overdue_start_s(
+    state: PlannerState, now_s: float, policy: HorizonPolicy, patience_s: float
+) -> float | None:
+    """Return the start of the horizon to hold, s since the epoch, where demand has fallen ``patience_s`` behind.
+
+    The window should have closed at the horizon's start; when it has not ``patience_s`` later, readers are told so.
+    """
+    if state.planned_start_s is None or not math.isfinite(now_s):
+        return None
+    start_s = math.floor((now_s - patience_s) / policy.horizon_s) * policy.horizon_s
+    return start_s if start_s > state.planned_start_s else None
+
+
 def begin(state: PlannerState, watermark_s: float, policy: HorizonPolicy) -> PlannerState:
     """Mark where a fleet without a plan begins: the horizon that its first demand falls into needs no plan any more."""
     if state.planned_start_s is not None or not math.isfinite(watermark_s):
@@ -172,6 +185,8 @@ def _hold(state: PlannerState, given: TickInput, policy: HorizonPolicy) -> tuple
     missing = given.view.missing_partitions
     if missing:
         reason = f"nothing is known of source partitions {', '.join(map(str, missing))}"
+    elif not given.view.is_closed:
+        reason = "demand is behind the clock: the window is not closed"
     else:
         reason = "nothing was heard of any query type, not even a heartbeat"
     plan, judged, held = _as_planned(state, given, policy)
@@ -239,7 +254,8 @@ def _publish(
         sequence=record.sequence,
         plan=plan,
         demand=pending.demand,
-        planned_start_s=start_s,
+        # A hold for lack of news leaves the horizon open: it is planned as soon as its window closes.
+        planned_start_s=start_s if pending.given.view.is_closed else state.planned_start_s,
         pending=None,
     )
     return next_state, record

@@ -15,4 +15,4 @@ class PlannerClaim(Message):
     schema_name: Literal["planner-claim/1"] = Field(default="planner-claim/1", alias="schema")
     fleet: Name
     worker: Name
-    claimed_at: UtcTime
+    claimed_at: UtcTime | None = Field(description="by the worker's clock; null where that is not set yet")

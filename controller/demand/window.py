@@ -46,12 +46,14 @@ class TypeWindow:
 class WindowView:
     """All that is known of ``[start_s, end_s)``: ``types`` holds those that were heard of, and no others.
 
-    ``coverage`` is the share of the window that was watched: below 1 where counting began within it.
+    ``coverage`` is the share of the window that was watched: below 1 where counting began within it. ``is_closed``
+    tells whether all demand of the window is in.
     """
 
     start_s: float
     end_s: float
     coverage: float
+    is_closed: bool
     types: Mapping[str, TypeWindow]
     progress: tuple[PartitionProgress, ...]
     missing_partitions: tuple[int, ...]
@@ -59,7 +61,7 @@ class WindowView:
     @property
     def is_unknown(self) -> bool:
         """Whether nothing can be said of the demand as a whole."""
-        return bool(self.missing_partitions) or not self.types
+        return not self.is_closed or bool(self.missing_partitions) or not self.types
 
 
 class DemandWindow:
@@ -117,8 +119,8 @@ class DemandWindow:
             return False
         return ledger.as_of_s is None or now_s - ledger.as_of_s >= self._idle_timeout_s
 
-    def view(self, start_s: float, end_s: float) -> WindowView:
-        """Return what is known of the buckets in ``[start_s, end_s)``."""
+    def view(self, start_s: float, end_s: float, now_s: float) -> WindowView:
+        """Return what is known at ``now_s`` of the buckets in ``[start_s, end_s)``."""
         first, beyond = round(start_s / self._bucket_s), round(end_s / self._bucket_s)
         counts: dict[str, list[int]] = {}
         totals: dict[str, Totals] = {}
@@ -140,7 +142,10 @@ class DemandWindow:
         )
         watched_s = end_s - max(start_s, since_s)
         coverage = watched_s / (end_s - start_s) if types else 0.0
-        return WindowView(start_s, end_s, coverage, types, tuple(self._progress()), self.missing_partitions)
+        is_closed = self.watermark_s(now_s) >= end_s
+        return WindowView(
+            start_s, end_s, coverage, is_closed, types, tuple(self._progress()), self.missing_partitions
+        )
 
     def _progress(self) -> Iterable[PartitionProgress]:
         for partition in sorted(self._ledgers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,3 +161,27 @@ def read_incumbent(fields: Fields, name: str = "incumbent") -> dict[DeploymentKe
         incumbent[key] = item.whole("replicas", at_least=0)
         item.done()
     return incumbent
+
+
+def write_instance(instance: Instance) -> dict[str, Any]:
+    """Return an instance as plain data that :func:`read_instance` reads back as the same."""
+    return {
+        "format": FORMAT,
+        "name": instance.name,
+        "horizon_h": instance.horizon_h,
+        "budget_usd": instance.budget_usd,
+        "storage_gb": instance.storage_gb,
+        "storage_usd_per_gb_h": instance.storage_usd_per_gb_h,
+        "delay_slo": instance.delay_slo,
+        "query_types": [asdict(query_type) for query_type in instance.query_types],
+        "models": [asdict(model) for model in instance.models],
+        "gpu_tiers": [asdict(tier) for tier in instance.gpu_tiers],
+        "profiles": [
+            {**profile.key._asdict(), **{k: v for k, v in asdict(profile).items() if k != "key"}}
+            for profile in instance.profiles
+        ],
+        "switching": None if instance.switching is None else asdict(instance.switching),
+        "incumbent": [
+            {**key._asdict(), "replicas": replicas} for key, replicas in instance.incumbent.items()
+        ],
+    }

@@ -1,0 +1,275 @@
+"""Between messages on topics and the core's own values; what is refused is refused here, with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.demand.counting import PartitionLedger, Totals, Windowing
+from controller.demand.estimator import DemandEstimate, TypeEstimator
+from controller.demand.window import DemandState
+from controller.domain.entities import DeploymentKey
+from controller.domain.evaluate import TypeOutcome
+from controller.domain.plan import Deployment, Plan, Route
+from controller.errors import MessageError
+from controller.records import PlannerState, PlanRecord
+from schemas import (
+    AllocationPlan,
+    BucketTotals,
+    DemandSnapshot,
+    PlanChange,
+    PlanCost,
+    PlanDecision,
+    PlanDemand,
+    PlanDeployment,
+    PlanInput,
+    PlanInputPartition,
+    PlanPrediction,
+    PlanRoute,
+    PlanSolver,
+    RequestRateEvent,
+    TypeTotals,
+)
+
+
+def decode_event(
+    raw: bytes | None, *, max_bytes: int, bucket_s: float, query_types: Collection[str]
+) -> RequestRateEvent:
+    """Parse and check one record of the source topic.
+
+    Raises
+    ------
+    MessageError : it is refused. Reasons: ``empty``, ``too_large``, ``invalid``, ``window_too_long``,
+        ``unknown_query_type``.
+    """
+    if not raw:
+        raise MessageError("empty", "record", "must not be empty")
+    if len(raw) > max_bytes:
+        raise MessageError("too_large", "record", f"must be at most {max_bytes} bytes", len(raw))
+    try:
+        event = RequestRateEvent.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise MessageError("invalid", where, str(first["msg"]), first["input"]) from None
+    if event.window_s > bucket_s:
+        raise MessageError(
+            "window_too_long", "window_s", f"must be at most one bucket, {bucket_s:g} s", event.window_s
+        )
+    if event.query_type not in query_types:
+        raise MessageError(
+            "unknown_query_type", "query_type", "must be one of the catalog's", event.query_type
+        )
+    return event
+
+
+def snapshot_of(ledger: PartitionLedger, *, is_at_end: bool) -> DemandSnapshot:
+    """Write a ledger as the message that planners read, which is also the state that ingest recovers from."""
+    return DemandSnapshot(
+        partition=ledger.partition,
+        next_offset=ledger.next_offset,
+        watermark=ledger.watermark_s,
+        since=ledger.since_s,
+        as_of=ledger.as_of_s,
+        at_end=is_at_end,
+        bucket_s=ledger.windowing.bucket_s,
+        buckets=[
+            BucketTotals(
+                start=bucket * ledger.windowing.bucket_s,
+                totals={
+                    name: TypeTotals(
+                        events=totals.events,
+                        count=totals.count,
+                        input_tokens=totals.input_tokens,
+                        output_tokens=totals.output_tokens,
+                    )
+                    for name, totals in by_type.items()
+                },
+            )
+            for bucket, by_type in sorted(ledger.buckets.items())
+        ],
+        counted=ledger.counted,
+        late=ledger.late,
+        refused=ledger.refused,
+        duplicates=ledger.duplicates,
+        skipped=ledger.skipped,
+    )
+
+
+def ledger_of(snapshot: DemandSnapshot, windowing: Windowing) -> PartitionLedger:
+    """Read a ledger back from its message.
+
+    Raises
+    ------
+    MessageError : it was counted in buckets of another length (``bucket_mismatch``).
+    """
+    if snapshot.bucket_s != windowing.bucket_s:
+        raise MessageError(
+            "bucket_mismatch", "bucket_s", f"must be {windowing.bucket_s:g}", snapshot.bucket_s
+        )
+    return PartitionLedger(
+        windowing=windowing,
+        partition=snapshot.partition,
+        next_offset=snapshot.next_offset,
+        watermark_s=snapshot.watermark,
+        since_s=snapshot.since,
+        as_of_s=snapshot.as_of,
+        buckets={
+            round(bucket.start / snapshot.bucket_s): {
+                name: Totals(totals.events, totals.count, totals.input_tokens, totals.output_tokens)
+                for name, totals in bucket.totals.items()
+            }
+            for bucket in snapshot.buckets
+        },
+        counted=snapshot.counted,
+        late=snapshot.late,
+        refused=snapshot.refused,
+        duplicates=snapshot.duplicates,
+        skipped=snapshot.skipped,
+    )
+
+
+def plan_message(record: PlanRecord) -> AllocationPlan:
+    """Write a plan as the message that routers and provisioners follow."""
+    tick, judged = record.tick, record.evaluation
+    horizon_h = record.instance.horizon_h
+    return AllocationPlan(
+        fleet=tick.catalog.fleet,
+        epoch=record.epoch,
+        sequence=record.sequence,
+        plan_id=f"{tick.catalog.fleet}-{record.epoch}-{record.sequence}",
+        trigger=tick.trigger,
+        issued_at=record.issued_at_s,
+        horizon_start=tick.view.end_s,
+        horizon_end=record.horizon_end_s,
+        valid_until=record.valid_until_s,
+        input=PlanInput(
+            partitions=[
+                PlanInputPartition(
+                    partition=progress.partition,
+                    next_offset=progress.next_offset,
+                    watermark=progress.watermark_s,
+                )
+                for progress in tick.view.progress
+            ],
+            missing_partitions=list(tick.view.missing_partitions),
+            catalog_hash=tick.catalog.digest,
+        ),
+        demand=[
+            PlanDemand(
+                query_type=estimate.query_type,
+                state=estimate.state.value,
+                rate_per_s=estimate.rate_per_s,
+                observed_rate_per_s=estimate.observed_rate_per_s,
+                rate_stddev_per_s=estimate.rate_stddev_per_s,
+                input_tokens=estimate.input_tokens,
+                output_tokens=estimate.output_tokens,
+            )
+            for estimate in record.demand
+        ],
+        deployments=[
+            PlanDeployment(
+                id=deployment.id,
+                model=deployment.key.model,
+                gpu_tier=deployment.key.gpu_tier,
+                tp=deployment.key.tp,
+                pp=deployment.key.pp,
+                replicas=deployment.replicas,
+                gpus=deployment.gpus,
+            )
+            for deployment in record.plan.deployments
+        ],
+        routes=[
+            PlanRoute(query_type=route.query_type, deployment=route.deployment, fraction=route.fraction)
+            for route in record.plan.routes
+        ],
+        unmet={outcome.query_type: outcome.unmet for outcome in judged.outcomes},
+        predicted=[_prediction(record, outcome) for outcome in judged.outcomes],
+        cost=PlanCost(
+            rental_usd=judged.cost.rental_usd,
+            storage_usd=judged.cost.storage_usd,
+            delay_usd=judged.cost.delay_usd,
+            unmet_usd=judged.cost.unmet_usd,
+            switching_usd=judged.cost.switching_usd,
+            total_usd=judged.cost.total_usd,
+            usd_per_h=judged.cost.budgeted_usd / horizon_h,
+        ),
+        solver=PlanSolver(
+            method=record.solver.method,
+            status=record.solver.status,
+            runtime_s=record.solver.runtime_s,
+            lower_bound_usd=record.solver.lower_bound_usd,
+            gap=record.solver.gap,
+        ),
+        changes=[
+            PlanChange(
+                step=step,
+                action=change.action,
+                deployment=change.key.id,
+                replicas_before=change.before,
+                replicas_after=change.after,
+                gpus=change.gpus,
+            )
+            for step, change in enumerate(record.diff.changes, start=1)
+        ],
+        decision=PlanDecision(name=record.decision.name.value, reason=record.decision.reason),
+    )
+
+
+def _prediction(record: PlanRecord, outcome: TypeOutcome) -> PlanPrediction:
+    query_type = next(q for q in record.instance.query_types if q.name == outcome.query_type)
+    binding = outcome.binding
+    return PlanPrediction(
+        query_type=outcome.query_type,
+        delay_s=outcome.delay_s,
+        delay_slo_s=query_type.delay_slo_s,
+        error=outcome.error,
+        error_slo=query_type.error_slo,
+        unmet=outcome.unmet,
+        slack=None if binding is None else max(binding.relative_slack, -1e6),
+        binding=None if binding is None else f"{binding.constraint} of {binding.subject}",
+    )
+
+
+def plan_of(message: AllocationPlan) -> tuple[Plan, tuple[DemandEstimate, ...]]:
+    """Read back what runs, who goes where, and what it was planned for."""
+    plan = Plan(
+        tuple(
+            Deployment(DeploymentKey(d.model, d.gpu_tier, d.tp, d.pp), d.replicas, d.id)
+            for d in message.deployments
+        ),
+        tuple(Route(r.query_type, r.deployment, r.fraction) for r in message.routes),
+    )
+    demand = tuple(
+        DemandEstimate(
+            query_type=d.query_type,
+            state=DemandState(d.state),
+            rate_per_s=d.rate_per_s,
+            rate_stddev_per_s=d.rate_stddev_per_s,
+            input_tokens=d.input_tokens,
+            output_tokens=d.output_tokens,
+            observed_rate_per_s=d.observed_rate_per_s,
+        )
+        for d in message.demand
+    )
+    return plan, demand
+
+
+def memory_of(state: PlannerState, horizon_s: float) -> dict[str, Any]:
+    """Write what the estimators remember, for the planner's table."""
+    return {
+        "horizon_s": horizon_s,
+        "estimators": {
+            name: {field: getattr(estimator, field) for field in TypeEstimator.__slots__}
+            for name, estimator in state.estimators.items()
+        },
+    }
+
+
+def estimators_of(memory: dict[str, Any] | None, horizon_s: float) -> dict[str, TypeEstimator]:
+    """Read back what the estimators remembered; nothing, where it was for horizons of another length."""
+    if not memory or memory.get("horizon_s") != horizon_s:
+        return {}
+    return {name: TypeEstimator(**values) for name, values in memory["estimators"].items()}

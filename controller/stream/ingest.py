@@ -1,0 +1,171 @@
+"""Ingest: chunks of raw records become absolute totals, one ledger for each source partition.
+
+The ledger and the offset that it includes are one record of one table; nothing else is state. Whoever takes a
+partition over reads that record, goes on at its offset, and arrives at the same totals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.clock import Clock
+from controller.demand.counting import PartitionLedger, Totals, Windowing
+from controller.errors import MessageError
+from controller.logs import get_logger
+from controller.settings import Settings
+from controller.stream.codec import decode_event, ledger_of, snapshot_of
+from controller.stream.recent_ids import RecentIds
+from controller.stream.transport import Chunk
+from schemas import DeadLetter, DemandSnapshot, RequestRateEvent, Topic
+
+log = get_logger(__name__)
+
+Decoded = list[tuple[int, RequestRateEvent | MessageError, bytes]]
+
+
+@dataclass(slots=True)
+class _Partition:
+    ledger: PartitionLedger
+    recent_ids: RecentIds
+    is_at_end: bool = False
+    is_dirty: bool = True
+
+
+class Ingest:
+    """The ledgers of the source partitions that this worker owns.
+
+    Parameters
+    ----------
+    table : partition (as text) -> ledger, as :class:`schemas.DemandSnapshot` in plain data.
+    clock : judges what is too far ahead.
+    query_types : the names that are known.
+    """
+
+    def __init__(
+        self,
+        table: MutableMapping[str, dict[str, Any]],
+        clock: Clock,
+        settings: Settings,
+        query_types: frozenset[str],
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._settings = settings
+        self._query_types = query_types
+        self._windowing = windowing_of(settings)
+        self._partitions: dict[int, _Partition] = {}
+
+    def resume(self, partition: int) -> int:
+        """Load a partition's ledger from the table; return the offset to read from.
+
+        That is ahead of the ledger's own by the window of duplicates: those records are read once more for their
+        ids, and counted no second time.
+        """
+        ledger = self._load(partition)
+        window = self._settings.ingest.duplicate_window_records
+        self._partitions[partition] = _Partition(ledger, RecentIds(window))
+        return max(0, ledger.next_offset - window)
+
+    def _load(self, partition: int) -> PartitionLedger:
+        stored = self._table.get(str(partition))
+        if stored is not None:
+            try:
+                return ledger_of(DemandSnapshot.model_validate(stored), self._windowing)
+            except (ValidationError, MessageError) as error:
+                # A count that cannot be trusted is made anew from the source, never guessed.
+                log.warning(
+                    "ledger_refused", partition=partition, error=str(error), action="recount from the start"
+                )
+        return PartitionLedger(self._windowing, partition)
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is another worker's now."""
+        self._partitions.pop(partition, None)
+
+    def decode(self, chunk: Chunk) -> Decoded:
+        """Parse and check the records of a chunk, each on its own."""
+        ingest, bucket_s = self._settings.ingest, self._settings.horizon.bucket_s
+        decoded: Decoded = []
+        for offset, raw in zip(chunk.offsets, chunk.values, strict=True):
+            found: RequestRateEvent | MessageError
+            try:
+                found = decode_event(
+                    raw,
+                    max_bytes=ingest.max_event_bytes,
+                    bucket_s=bucket_s,
+                    query_types=self._query_types,
+                )
+            except MessageError as error:
+                found = error
+            decoded.append((offset, found, raw or b""))
+        return decoded
+
+    def latest_s(self, decoded: Decoded) -> float:
+        """Return the latest event time of a chunk, s since the epoch; ``-inf`` where it has none."""
+        times = [event.event_time for _, event, _ in decoded if isinstance(event, RequestRateEvent)]
+        return max(times, default=float("-inf"))
+
+    def count(self, partition: int, decoded: Decoded, *, is_at_end: bool) -> list[DeadLetter]:
+        """Count a chunk's records and store the ledger; return the records that are refused.
+
+        Must run within the stream's own event: the table writes to the partition that the event came from.
+        """
+        held = self._partitions.get(partition)
+        if held is None:
+            return []  # taken away while the chunk waited; its new owner counts it
+        ledger, now_s = held.ledger, self._clock.now()
+        horizon_s = now_s + self._settings.horizon.max_skew_s
+        letters: list[DeadLetter] = []
+        for offset, found, raw in decoded:
+            is_counted_already = offset < ledger.next_offset
+            if not is_counted_already:
+                ledger.skipped += offset - ledger.next_offset
+                ledger.next_offset = offset + 1
+            if isinstance(found, RequestRateEvent) and found.event_time > horizon_s:
+                found = MessageError(
+                    "too_far_ahead", "event_time", f"must be at most {horizon_s:.3f}", found.event_time
+                )
+            if isinstance(found, MessageError):
+                if not is_counted_already:
+                    ledger.refused += 1
+                    letters.append(
+                        DeadLetter.of(found.reason, str(found), Topic.REQUEST_RATE, partition, offset, raw)
+                    )
+                continue
+            is_repeat = found.event_id is not None and held.recent_ids.seen(found.event_id, offset)
+            if is_counted_already:
+                continue
+            if is_repeat:
+                ledger.duplicates += 1
+            else:
+                totals = Totals(1, found.count, found.input_tokens, found.output_tokens)
+                ledger.add(found.query_type, found.event_time, totals)
+        ledger.advance(ledger.next_offset, now_s if now_s > 0 else None)
+        held.is_at_end = is_at_end
+        held.is_dirty = True
+        self._table[str(partition)] = snapshot_of(ledger, is_at_end=is_at_end).model_dump(mode="json")
+        return letters
+
+    def note_end(self, partition: int, *, is_at_end: bool) -> None:
+        """Say whether a partition is read to its end, which may change without a record."""
+        held = self._partitions.get(partition)
+        if held is not None and held.is_at_end != is_at_end:
+            held.is_at_end = is_at_end
+            held.is_dirty = True
+
+    def snapshots(self, *, everything: bool) -> Iterator[DemandSnapshot]:
+        """Yield the snapshots that changed since they were last taken, or all of them."""
+        for held in self._partitions.values():
+            if everything or held.is_dirty:
+                held.is_dirty = False
+                yield snapshot_of(held.ledger, is_at_end=held.is_at_end)
+
+
+def windowing_of(settings: Settings) -> Windowing:
+    """Return how event time is cut up, by the settings. Buckets are kept for two horizons."""
+    horizon = settings.horizon
+    return Windowing(horizon.bucket_s, horizon.allowed_lateness_s, retention_s=2 * horizon.length_s)

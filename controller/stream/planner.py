@@ -1,0 +1,220 @@
+"""The planner's shell around the pure tick: one at a time for a fleet, fenced by its claim.
+
+Whoever owns the one partition of the demand topic plans. On taking over, it appends a claim, whose offset is its epoch;
+takes the newest plan of the topic for the one in force; and rebuilds its window from the snapshots, which are absolute.
+Then, whenever a window closes, it ticks, has the plan solved in another process, concludes, and publishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import MutableMapping
+from dataclasses import replace
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from controller.clock import Clock
+from controller.demand.window import DemandWindow
+from controller.domain.catalog import Catalog
+from controller.errors import BrokerError, MessageError
+from controller.horizon import begin, conclude, next_horizon_start_s, overdue_start_s, tick
+from controller.kafka import KafkaConnection
+from controller.logs import get_logger
+from controller.records import HorizonPolicy, PlannerState, PlanRecord, SolveRequest, TickInput
+from controller.router.tail import newest_plan
+from controller.settings import Settings
+from controller.stream.codec import (
+    estimators_of,
+    ledger_of,
+    memory_of,
+    plan_message,
+    plan_of,
+)
+from controller.stream.ingest import windowing_of
+from controller.stream.solver import SolverProcess
+from controller.stream.tick_log import log_tick
+from controller.stream.transport import Chunk
+from schemas import DemandSnapshot, PlannerClaim, Topic
+
+log = get_logger(__name__)
+
+MEMORY_KEY = "planner"
+_POLL_S = 0.02
+_RETRY_S = 1.0
+
+
+class Planner:
+    """Plans for one fleet while this worker owns the demand topic's partition.
+
+    Parameters
+    ----------
+    num_partitions : of the source topic; demand is unknown until each was heard of.
+    memory : the planner's own table: what the estimators remember.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        clock: Clock,
+        connection: KafkaConnection,
+        num_partitions: int,
+        memory: MutableMapping[str, dict[str, Any]],
+        solver: SolverProcess,
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._clock = clock
+        self._connection = connection
+        self._num_partitions = num_partitions
+        self._memory = memory
+        self._solver = solver
+        horizon = settings.horizon
+        self._policy = HorizonPolicy(
+            horizon_s=horizon.length_s,
+            validity_s=horizon.length_s * horizon.validity_horizons,
+            min_improvement=horizon.min_improvement,
+        )
+        self._patience_s = horizon.length_s + horizon.allowed_lateness_s + horizon.idle_timeout_s
+        self._window = self._new_window()
+        self._is_owner = False
+        self._tenure = 0
+        self._state: PlannerState | None = None
+        self._held_start_s = -math.inf
+        self._producer: AIOKafkaProducer | None = None
+
+    def _new_window(self) -> DemandWindow:
+        horizon = self._settings.horizon
+        return DemandWindow(self._num_partitions, horizon.bucket_s, horizon.idle_timeout_s)
+
+    def own(self) -> None:
+        """Begin to plan: the demand partition is ours. Its snapshots are read from the start again."""
+        self._is_owner = True
+        self._tenure += 1
+        self._state = None
+        self._window = self._new_window()
+
+    def disown(self) -> None:
+        """Stop planning at once: the demand partition is no longer ours."""
+        self._is_owner = False
+        self._tenure += 1
+        self._state = None
+
+    def take(self, chunk: Chunk) -> None:
+        """Apply the newest snapshot of each source partition in a chunk of the demand topic."""
+        windowing = windowing_of(self._settings)
+        for raw in chunk.values:
+            try:
+                snapshot = DemandSnapshot.model_validate_json(raw or b"", extra="ignore")
+                self._window.apply(ledger_of(snapshot, windowing), snapshot.at_end)
+            except (ValidationError, MessageError) as error:
+                log.warning("snapshot_refused", error=str(error))
+
+    async def run(self) -> None:
+        """Plan for as long as the worker runs; failures of the broker are waited out."""
+        self._producer = AIOKafkaProducer(
+            **self._connection.aiokafka_kwargs(),
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=round(self._settings.kafka.request_timeout_s * 1000),
+        )
+        await self._producer.start()
+        try:
+            await self._solver.start()
+            while True:
+                try:
+                    if self._is_owner:
+                        await self._step()
+                    await asyncio.sleep(_POLL_S)
+                except (KafkaError, BrokerError) as error:
+                    log.warning("planner_waits_for_broker", error=str(error))
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            await self._solver.stop()
+            await self._producer.stop()
+
+    async def _step(self) -> None:
+        tenure = self._tenure
+        if self._state is None:
+            state = await self._take_over()
+            if tenure == self._tenure:
+                self._state = state
+            return
+        now_s = self._clock.now()
+        watermark_s = self._window.watermark_s(now_s)
+        self._state = begin(self._state, watermark_s, self._policy)
+        start_s = next_horizon_start_s(self._state, watermark_s, self._policy)
+        if start_s is not None and start_s + self._policy.validity_s <= now_s:
+            start_s = None  # still catching up: a plan for a time that is over helps nobody
+        if start_s is None:
+            start_s = overdue_start_s(self._state, now_s, self._policy, self._patience_s)
+            if start_s is None or start_s <= self._held_start_s:
+                return
+            self._held_start_s = start_s
+        await self._plan(start_s, now_s, tenure)
+
+    async def _take_over(self) -> PlannerState:
+        """Claim an epoch, and learn what is in force."""
+        fleet = self._catalog.fleet
+        claim = PlannerClaim(
+            fleet=fleet, worker=socket.gethostname(), claimed_at=max(self._now_or_zero(), 1e9)
+        )
+        assert self._producer is not None  # noqa: S101 - run() made it
+        sent = await self._producer.send_and_wait(
+            Topic.PLANNER_CLAIMS.value, claim.encode(), key=fleet.encode(), partition=0
+        )
+        state = PlannerState(
+            epoch=sent.offset,
+            estimators=estimators_of(self._memory.get(MEMORY_KEY), self._policy.horizon_s),
+        )
+        newest = await newest_plan(self._connection, fleet)
+        if newest is not None:
+            plan, demand = plan_of(newest)
+            state = replace(state, plan=plan, demand=demand, planned_start_s=newest.horizon_start)
+        log.info(
+            "planner_took_over",
+            fleet=fleet,
+            epoch=sent.offset,
+            plan_in_force=None if newest is None else newest.plan_id,
+        )
+        return state
+
+    async def _plan(self, start_s: float, now_s: float, tenure: int) -> None:
+        assert self._state is not None  # noqa: S101 - the caller has one
+        view = self._window.view(start_s - self._policy.horizon_s, start_s, now_s)
+        state, effect = tick(self._state, TickInput("horizon", now_s, self._catalog, view), self._policy)
+        if isinstance(effect, SolveRequest):
+            answer = await self._solver.solve(effect)
+            if tenure != self._tenure:
+                return  # planning is another worker's now; what we found is not to go out
+            state, record = conclude(state, answer, self._clock.now(), self._policy)
+        else:
+            record = effect
+        if await self._publish(record, tenure):
+            self._state = state
+            self._memory[MEMORY_KEY] = memory_of(state, self._policy.horizon_s)
+            log_tick(record)
+
+    async def _publish(self, record: PlanRecord, tenure: int) -> bool:
+        """Publish until the broker confirms it; an unknown outcome is repeated, with the same number.
+
+        Returns False where planning became another worker's in the meantime.
+        """
+        assert self._producer is not None  # noqa: S101 - run() made it
+        message = plan_message(record)
+        while tenure == self._tenure:
+            try:
+                await self._producer.send_and_wait(
+                    Topic.PLANS.value, message.encode(), key=message.fleet.encode(), partition=0
+                )
+            except KafkaError as error:
+                log.warning("publish_repeated", plan_id=message.plan_id, error=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return True
+        return False

@@ -1,0 +1,208 @@
+"""The Faust worker: ingest for the source partitions that it owns, planner where it owns the demand partition."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from faust.types import TP
+
+from controller.clock import Clock, ReplayClock, WallClock
+from controller.domain.catalog import Catalog
+from controller.kafka import KafkaConnection
+from controller.logs import get_logger
+from controller.settings import Settings
+from controller.stream.clock_follower import follow_clock
+from controller.stream.ingest import Ingest
+from controller.stream.planner import Planner
+from controller.stream.solver import SolverProcess
+from controller.stream.tables import INGEST_TABLE, PLANNER_TABLE
+from controller.stream.transport import Chunk, ChunkApp, ChunkConsumer
+from schemas import Topic
+
+log = get_logger(__name__)
+
+_CLOCK_PATIENCE_S = 2.0
+"""How long a chunk waits for the replayer's clock to reach its events, before they count as too far ahead."""
+_CHUNKS_IN_FLIGHT = 8
+
+
+class Worker:
+    """Owns the parts of a worker, and tells each what its partitions are.
+
+    Parameters
+    ----------
+    source_partitions : of the source topic, as it is on the broker.
+    """
+
+    chunk_topics = frozenset({Topic.REQUEST_RATE.value, Topic.DEMAND.value})
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, connection: KafkaConnection, source_partitions: int
+    ) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._clock: Clock = ReplayClock() if settings.clock == "replay" else WallClock()
+        self.app = _faust_app(settings, connection, source_partitions)
+        self.app.owner = self
+        ledgers = self.app.Table(INGEST_TABLE, partitions=source_partitions)
+        # Written from outside of a stream: the partition is chosen by key, and there is but one.
+        memory = self.app.Table(PLANNER_TABLE, partitions=1, use_partitioner=True)
+        self._ingest = Ingest(ledgers, self._clock, settings, frozenset(catalog.type_names))
+        self._planner = Planner(
+            settings,
+            catalog,
+            self._clock,
+            connection,
+            source_partitions,
+            memory,
+            SolverProcess(settings.solver),
+        )
+        self._owned: set[TP] = set()
+        self._dead_letters = _raw_topic(self.app, Topic.DEAD_LETTER)
+        self._demand = _raw_topic(self.app, Topic.DEMAND)
+        self.app.agent(_raw_topic(self.app, Topic.REQUEST_RATE), name="ingest")(self._count)
+        self.app.agent(self._demand, name="demand")(self._observe)
+
+    # Who owns what: called by the transport.
+
+    def resume_offset(self, tp: TP) -> int:
+        """Return where a partition is read from: the source from its ledger's offset, demand from its start."""
+        return self._ingest.resume(tp.partition) if tp.topic == Topic.REQUEST_RATE else 0
+
+    def partitions_ready(self, partitions: set[TP]) -> None:
+        """Begin with the partitions that are ours now."""
+        self._owned = set(partitions)
+        if any(tp.topic == Topic.DEMAND for tp in partitions):
+            self._planner.own()
+        log.info("partitions_ready", partitions=sorted(f"{tp.topic}/{tp.partition}" for tp in partitions))
+
+    def partitions_revoked(self, partitions: set[TP]) -> None:
+        """Let go of partitions that are being taken away."""
+        self._owned -= partitions
+        for tp in partitions:
+            if tp.topic == Topic.DEMAND:
+                self._planner.disown()
+            else:
+                self._ingest.release(tp.partition)
+
+    # The two agents.
+
+    async def _count(self, stream: Any) -> None:
+        async for event in stream.events():
+            chunk = cast(Chunk, event.value)
+            decoded = self._ingest.decode(chunk)
+            await self._wait_for_clock(self._ingest.latest_s(decoded))
+            for letter in self._ingest.count(event.message.partition, decoded, is_at_end=chunk.is_at_end):
+                key = f"{letter.topic}/{letter.partition}/{letter.offset}"
+                await self._dead_letters.send(key=key.encode(), value=letter.encode())
+
+    async def _observe(self, stream: Any) -> None:
+        async for event in stream.events():
+            self._planner.take(cast(Chunk, event.value))
+
+    async def _wait_for_clock(self, event_time_s: float) -> None:
+        """Wait until the replayer's clock has reached an event; the two travel on different topics."""
+        if not isinstance(self._clock, ReplayClock):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOCK_PATIENCE_S):
+                while self._clock.now() + self._settings.horizon.max_skew_s < event_time_s:
+                    await asyncio.sleep(0.005)
+
+    # What runs beside Faust.
+
+    async def _publish_demand(self) -> None:
+        """Publish the totals that changed, and all of them from time to time: silence is news, too."""
+        ingest = self._settings.ingest
+        consumer = cast(ChunkConsumer, self.app.consumer)
+        loop = asyncio.get_running_loop()
+        refreshed = loop.time()
+        while True:
+            await asyncio.sleep(ingest.snapshot_interval_s)
+            for tp in list(self._owned):
+                if tp.topic == Topic.REQUEST_RATE:
+                    self._ingest.note_end(tp.partition, is_at_end=consumer.is_at_end(tp))
+            is_due = loop.time() - refreshed >= ingest.refresh_interval_s
+            refreshed = loop.time() if is_due else refreshed
+            for snapshot in self._ingest.snapshots(everything=is_due):
+                await self._demand.send(
+                    key=str(snapshot.partition).encode(), value=snapshot.encode(), partition=0
+                )
+
+    async def run(self) -> None:
+        """Run until SIGINT or SIGTERM, or until a part fails; then stop everything, and say why.
+
+        Raises
+        ------
+        Exception : whatever a part failed with.
+        """
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+        async with self._started_app():
+            tasks = [asyncio.create_task(self._planner.run(), name="planner")]
+            tasks.append(asyncio.create_task(self._publish_demand(), name="demand"))
+            if isinstance(self._clock, ReplayClock):
+                tasks.append(asyncio.create_task(follow_clock(self._connection, self._clock), name="clock"))
+            ends = asyncio.create_task(stopping.wait())
+            crash = asyncio.create_task(self.app.wait_until_stopped())
+            try:
+                done, _ = await asyncio.wait({*tasks, ends, crash}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in (*tasks, ends, crash):
+                    task.cancel()
+                await asyncio.gather(*tasks, ends, crash, return_exceptions=True)
+        if self.app.crash_reason is not None:
+            raise self.app.crash_reason
+
+    @contextlib.asynccontextmanager
+    async def _started_app(self) -> AsyncIterator[None]:
+        await self.app.start()
+        try:
+            yield
+        finally:
+            await self.app.stop()
+
+
+def _faust_app(settings: Settings, connection: KafkaConnection, source_partitions: int) -> ChunkApp:
+    """Make the app with the defaults that Faust ought to have had (the reasons: docs/operations.md)."""
+    kafka = settings.kafka
+    return ChunkApp(
+        settings.app_id,
+        broker=[f"kafka://{server.strip()}" for server in connection.bootstrap_servers.split(",")],
+        store="memory://",
+        datadir=settings.data_dir,
+        topic_partitions=source_partitions,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=kafka.session_timeout_s,
+        broker_heartbeat_interval=kafka.heartbeat_interval_s,
+        broker_rebalance_timeout=kafka.session_timeout_s,
+        broker_request_timeout=max(kafka.request_timeout_s, kafka.session_timeout_s + 1.0),
+        broker_commit_interval=kafka.commit_interval_s,
+        producer_request_timeout=kafka.request_timeout_s,
+        producer_acks=-1,
+        stream_buffer_maxsize=_CHUNKS_IN_FLIGHT,
+        stream_wait_empty=False,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+def _raw_topic(app: ChunkApp, topic: Topic) -> Any:
+    return app.topic(
+        topic.value,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
