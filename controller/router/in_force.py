@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from controller.clock import Clock
-from controller.errors import MessageError
+from controller.errors import MessageError, SettingsError
 from controller.logs import get_logger
 from controller.router.choose import RouteChooser
 from controller.router.decode import decode_plan, read_header
@@ -17,22 +19,36 @@ from controller.router.fence import Fence, LogIdentity
 from controller.router.last_good import LastGoodStore
 from controller.router.tail import newest
 from schemas import AllocationPlan, PlanAck
+from schemas.base import Name
 
 _log = get_logger(__name__)
 
 OnPlan = Callable[[AllocationPlan], Awaitable[None] | None]
 _LONGEST_REASON = 500
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 class PlanInForce:
     """Decides on each plan: applied, refused, stale, or none of ours.
 
     Parameters are those of :class:`controller.router.subscriber.PlanSubscriber`.
+
+    Raises
+    ------
+    SettingsError
+        A name that no message could carry.
     """
 
     def __init__(
         self, router: str, fleet: str, store: LastGoodStore, clock: Clock, on_plan: OnPlan | None
     ) -> None:
+        for what, name in (("router", router), ("fleet", fleet)):
+            try:
+                _NAME.validate_python(name)
+            except ValidationError:
+                raise SettingsError(
+                    what, "must be 1 to 128 characters, none a control character", name
+                ) from None
         self._router = router
         self._fleet = fleet
         self._store = store

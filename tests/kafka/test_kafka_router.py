@@ -151,6 +151,7 @@ async def test_a_claims_topic_made_anew_under_its_old_name_is_noticed(
         assert plans.current.epoch == 0
 
 
+@pytest.mark.slow
 async def test_a_router_goes_on_routing_while_the_broker_is_away_and_follows_when_it_is_back(
     kafka_jars: Path, kafka_node: Any, tmp_path: Path
 ) -> None:

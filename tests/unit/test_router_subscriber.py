@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.clock import ReplayClock
-from controller.errors import BrokerError
+from controller.errors import BrokerError, SettingsError
 from controller.kafka import KafkaConnection
 from controller.router import PlanSubscriber
 from controller.router.fence import LogIdentity
@@ -280,6 +280,14 @@ def test_a_router_needs_neither_faust_nor_confluent_kafka() -> None:
         "import controller.router\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("names", [("", "main"), ("r1", "x" * 129), ("r\n1", "main")])
+async def test_a_name_that_no_message_can_carry_is_refused_before_the_start(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="1 to 128 characters"):
+        PlanSubscriber(CONNECTION, *names, tmp_path)
 
 
 def test_a_password_is_never_in_what_a_connection_shows_of_itself() -> None:
