@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from controller.errors import SettingsError
+from controller.yaml_file import load_yaml
 
 
 class _Section(BaseModel):
@@ -142,7 +142,7 @@ def load_settings(path: Path | None) -> Settings:
     """
     written: dict[str, Any] = {}
     if path is not None:
-        loaded = load_yaml(path)
+        loaded = load_yaml(path, SettingsError)
         if loaded is not None and not isinstance(loaded, dict):
             raise SettingsError(str(path), "must be a mapping of settings", loaded)
         written = loaded or {}
@@ -160,20 +160,3 @@ def load_settings(path: Path | None) -> Settings:
     if path is not None and settings.catalog is not None and not settings.catalog.is_absolute():
         settings = settings.model_copy(update={"catalog": path.parent / settings.catalog})
     return settings
-
-
-def load_yaml(path: Path, error: type[SettingsError] = SettingsError) -> Any:
-    """Parse a YAML file, plain data only.
-
-    Raises
-    ------
-    SettingsError : no such file, unreadable, or not YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise error(str(path), "no such file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(str(path), f"cannot be read: {problem}") from None
-    except yaml.YAMLError as problem:
-        raise error(str(path), f"not YAML: {' '.join(str(problem).split())}") from None

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import MutableMapping
 from dataclasses import replace
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -36,6 +34,7 @@ from controller.stream.codec import (
     plan_of,
 )
 from controller.stream.ingest import windowing_of
+from controller.stream.memory import PlannerMemory
 from controller.stream.solver import SolverProcess
 from controller.stream.tick_log import log_tick
 from controller.stream.transport import Chunk
@@ -43,7 +42,6 @@ from schemas import DemandSnapshot, PlannerClaim, Topic
 
 log = get_logger(__name__)
 
-MEMORY_KEY = "planner"
 _POLL_S = 0.02
 _RETRY_S = 1.0
 
@@ -54,7 +52,7 @@ class Planner:
     Parameters
     ----------
     num_partitions : of the source topic; demand is unknown until each was heard of.
-    memory : the planner's own table: what the estimators remember.
+    memory : what the estimators remember.
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class Planner:
         clock: Clock,
         connection: KafkaConnection,
         num_partitions: int,
-        memory: MutableMapping[str, dict[str, Any]],
+        memory: PlannerMemory,
         solver: SolverProcess,
     ) -> None:
         self._settings = settings
@@ -161,8 +159,9 @@ class Planner:
     async def _take_over(self) -> PlannerState:
         """Claim an epoch, and learn what is in force."""
         fleet = self._catalog.fleet
+        now_s = self._clock.now()
         claim = PlannerClaim(
-            fleet=fleet, worker=socket.gethostname(), claimed_at=max(self._now_or_zero(), 1e9)
+            fleet=fleet, worker=socket.gethostname(), claimed_at=now_s if math.isfinite(now_s) else None
         )
         assert self._producer is not None  # noqa: S101 - run() made it
         sent = await self._producer.send_and_wait(
@@ -170,7 +169,7 @@ class Planner:
         )
         state = PlannerState(
             epoch=sent.offset,
-            estimators=estimators_of(self._memory.get(MEMORY_KEY), self._policy.horizon_s),
+            estimators=estimators_of(self._memory.load(), self._policy.horizon_s),
         )
         newest = await newest_plan(self._connection, fleet)
         if newest is not None:
@@ -197,7 +196,7 @@ class Planner:
             record = effect
         if await self._publish(record, tenure):
             self._state = state
-            self._memory[MEMORY_KEY] = memory_of(state, self._policy.horizon_s)
+            self._memory.store(memory_of(state, self._policy.horizon_s))
             log_tick(record)
 
     async def _publish(self, record: PlanRecord, tenure: int) -> bool:

@@ -11,6 +11,7 @@ recovered. Commits are made all the same, for the tools that show a group's lag.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -56,8 +57,14 @@ class PartitionOwner(Protocol):
         ...
 
 
+_FAUST_LOGGER = logging.getLogger("faust")
+"""Faust names a service's logger after its module; ours would pass for Coxswain's own words."""
+
+
 class ChunkConsumer(Consumer):
     """Faust's consumer, delivering :class:`Chunk` for the owner's ``chunk_topics``."""
+
+    logger = _FAUST_LOGGER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -176,6 +183,7 @@ class ChunkTransport(Transport):
 class ChunkApp(faust.App):
     """A Faust app whose ``owner`` gets chunks, from where its own state says. Set ``owner`` before it starts."""
 
+    logger = _FAUST_LOGGER
     owner: PartitionOwner
 
     def _new_transport(self) -> ChunkTransport:

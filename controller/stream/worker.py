@@ -17,6 +17,7 @@ from controller.logs import get_logger
 from controller.settings import Settings
 from controller.stream.clock_follower import follow_clock
 from controller.stream.ingest import Ingest
+from controller.stream.memory import PlannerMemory
 from controller.stream.planner import Planner
 from controller.stream.solver import SolverProcess
 from controller.stream.tables import INGEST_TABLE, PLANNER_TABLE
@@ -49,8 +50,7 @@ class Worker:
         self.app = _faust_app(settings, connection, source_partitions)
         self.app.owner = self
         ledgers = self.app.Table(INGEST_TABLE, partitions=source_partitions)
-        # Written from outside of a stream: the partition is chosen by key, and there is but one.
-        memory = self.app.Table(PLANNER_TABLE, partitions=1, use_partitioner=True)
+        memory = PlannerMemory(self.app.Table(PLANNER_TABLE, partitions=1))
         self._ingest = Ingest(ledgers, self._clock, settings, frozenset(catalog.type_names))
         self._planner = Planner(
             settings,

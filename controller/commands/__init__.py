@@ -1,0 +1,1 @@
+"""The commands of ``coxswain``, one a file."""

@@ -1,0 +1,53 @@
+"""``coxswain worker``: counts demand, plans horizons."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from controller.commands.options import (
+    bootstrap_option,
+    config_option,
+    connection_of,
+    read_settings,
+    with_exit_codes,
+)
+from controller.domain.catalog import read_catalog
+from controller.errors import CatalogError, SettingsError
+from controller.settings import Settings
+from controller.yaml_file import load_yaml
+
+
+@click.command("worker")
+@config_option
+@bootstrap_option
+@with_exit_codes
+def worker_command(config: Path | None, bootstrap: str | None) -> None:
+    """Run a worker: it counts demand and, where it owns the demand topic, plans.
+
+    Start as many as you like with the same settings; the partitions of the source topic are shared among them, and
+    one of them plans. The topics must exist: `coxswain topics create`.
+
+    \b
+        coxswain worker --config coxswain.yaml
+
+    Ctrl-C or SIGTERM stops it. Killing it is safe: what it counted is counted, and the plan in force stays.
+    """
+    settings = read_settings(config, bootstrap)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    # Faust takes its time to be imported; a bad catalog is told of before.
+    if settings.catalog is None:
+        raise SettingsError("catalog", "is missing: the YAML file of the fleet that is planned for")
+    catalog = read_catalog(load_yaml(settings.catalog, CatalogError))
+
+    from controller.stream.source import source_partitions
+    from controller.stream.worker import Worker
+
+    connection = connection_of(settings, "coxswain-worker")
+    partitions = await source_partitions(connection, settings.app_id)
+    await Worker(settings, catalog, connection, partitions).run()

@@ -1,0 +1,1 @@
+"""The demo: everything of Coxswain in one process tree, on a day of traffic played at speed."""
