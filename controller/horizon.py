@@ -73,11 +73,11 @@ def overdue_start_s(
     return start_s if start_s > state.planned_start_s else None
 
 
-def begin(state: PlannerState, watermark_s: float, policy: HorizonPolicy) -> PlannerState:
-    """Mark where a fleet without a plan begins: the horizon that its first demand falls into needs no plan any more."""
-    if state.planned_start_s is not None or not math.isfinite(watermark_s):
+def begin(state: PlannerState, since_s: float | None, policy: HorizonPolicy) -> PlannerState:
+    """Mark where a fleet without a plan begins: with the window in which its first demand was counted."""
+    if state.planned_start_s is not None or since_s is None:
         return state
-    return replace(state, planned_start_s=math.floor(watermark_s / policy.horizon_s) * policy.horizon_s)
+    return replace(state, planned_start_s=math.floor(since_s / policy.horizon_s) * policy.horizon_s)
 
 
 def tick(

@@ -95,6 +95,13 @@ class DemandWindow:
         """Source partitions that nothing was ever heard of."""
         return tuple(p for p in range(self._num_partitions) if p not in self._ledgers)
 
+    @property
+    def since_s(self) -> float | None:
+        """Start of the first bucket that was ever counted into, s since the epoch; None before it."""
+        return min(
+            (ledger.since_s for ledger in self._ledgers.values() if ledger.since_s is not None), default=None
+        )
+
     def watermark_s(self, now_s: float) -> float:
         """Return the moment up to which all demand is in, s since the epoch; ``-inf`` while a partition is missing.
 
@@ -137,10 +144,7 @@ class DemandWindow:
             )
             for name, total in totals.items()
         }
-        since_s = min(
-            (ledger.since_s for ledger in self._ledgers.values() if ledger.since_s is not None), default=0.0
-        )
-        watched_s = end_s - max(start_s, since_s)
+        watched_s = end_s - max(start_s, self.since_s or start_s)
         coverage = watched_s / (end_s - start_s) if types else 0.0
         is_closed = self.watermark_s(now_s) >= end_s
         return WindowView(

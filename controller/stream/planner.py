@@ -145,7 +145,7 @@ class Planner:
             return
         now_s = self._clock.now()
         watermark_s = self._window.watermark_s(now_s)
-        self._state = begin(self._state, watermark_s, self._policy)
+        self._state = begin(self._state, self._window.since_s, self._policy)
         start_s = next_horizon_start_s(self._state, watermark_s, self._policy)
         if start_s is not None and start_s + self._policy.validity_s <= now_s:
             start_s = None  # still catching up: a plan for a time that is over helps nobody
