@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,14 @@ from schemas.base import EARLIEST_S, LATEST_S
 DAY_START_S = 1_772_582_400.0
 """2026-03-04T00:00:00Z, a Wednesday."""
 DAY_S = HOURS * HOUR_S
+LARGEST_SCALE = 1000.0
+"""Beyond it an hour, which is drawn at once, no longer fits into memory."""
 _MICROSECONDS = 1_000_000
 
 _HourOfType = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
+@dataclass(frozen=True, slots=True)
 class GeneratedDay:
     """A day of requests in order of time.
 
@@ -41,30 +46,25 @@ class GeneratedDay:
     Raises
     ------
     SettingsError : a parameter out of range.
-
-    Examples
-    --------
-    >>> next(iter(GeneratedDay(seed=7, scale=0.01))).query_type
-    'code_generation'
     """
 
-    def __init__(
-        self,
-        seed: int = 0,
-        scale: float = 1.0,
-        start_s: float = DAY_START_S,
-        profiles: Sequence[DayProfile] = PROFILES,
-    ) -> None:
-        if seed < 0:
-            raise SettingsError("seed", "must not be negative", seed)
-        if not (math.isfinite(scale) and scale > 0):
-            raise SettingsError("scale", "must be a number above 0", scale)
-        if not EARLIEST_S <= start_s <= LATEST_S - DAY_S:
-            raise SettingsError("start_s", "the day must lie in the years 2000 to 2099", start_s)
-        self.seed = seed
-        self.scale = scale
-        self.start_s = start_s
-        self.profiles = tuple(profiles)
+    seed: int = 0
+    scale: float = 1.0
+    start_s: float = DAY_START_S
+    profiles: Sequence[DayProfile] = PROFILES
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise SettingsError("seed", "must not be negative", self.seed)
+        if not (math.isfinite(self.scale) and 0 < self.scale <= LARGEST_SCALE):
+            raise SettingsError("scale", f"must be above 0 and at most {LARGEST_SCALE:g}", self.scale)
+        if not EARLIEST_S <= self.start_s <= LATEST_S - DAY_S:
+            raise SettingsError("start_s", "the day must lie in the years 2000 to 2099", self.start_s)
+
+    @property
+    def query_types(self) -> tuple[str, ...]:
+        """The types, in the order of the catalog."""
+        return tuple(profile.query_type for profile in self.profiles)
 
     def __iter__(self) -> Iterator[Request]:
         for hour in range(HOURS):
@@ -77,7 +77,7 @@ class GeneratedDay:
         types = np.repeat(np.arange(len(drawn)), [len(part[0]) for part in drawn])
         order = np.argsort(times_us, kind="stable")
         times_s = self.start_s + hour * HOUR_S + times_us[order] / _MICROSECONDS
-        names = [profile.query_type for profile in self.profiles]
+        names = self.query_types
         return [
             Request(time_s, names[type_number], input_tokens, output_tokens)
             for time_s, type_number, input_tokens, output_tokens in zip(
@@ -101,6 +101,27 @@ class GeneratedDay:
         inputs = tokens_at(profile.input_quantiles, rng.random(total))
         outputs = tokens_at(profile.output_quantiles, rng.random(total))
         return times_us, inputs, outputs
+
+
+def generate_day(
+    start_s: float = DAY_START_S, seed: int = 0, scale: float = 1.0, hours: float = HOURS
+) -> Iterator[Request]:
+    """Yield the first ``hours`` of a :class:`GeneratedDay`, hour by hour.
+
+    Raises
+    ------
+    SettingsError : a parameter out of range, before the first request.
+
+    Examples
+    --------
+    >>> next(generate_day(seed=7, scale=0.01)).query_type
+    'translation'
+    """
+    if not 0 < hours <= HOURS:
+        raise SettingsError("hours", f"must be above 0 and at most {HOURS}", hours)
+    day = GeneratedDay(seed, scale, start_s)
+    end_s = start_s + hours * HOUR_S
+    return takewhile(lambda request: request.time_s < end_s, day)
 
 
 def _burst_factors(burstiness: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from controller.errors import TraceError
-from replay.rows import DropCounts, DropReason
+from replay.rows import DropReason, Drops
 
 LONGEST_LINE_BYTES = 1 << 20
 """A Mooncake row of a million tokens has some 20 KiB of block ids; nothing that is a row comes near this."""
@@ -21,11 +21,12 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW_BITS = 31
 
 
-def read_lines(path: Path, drops: DropCounts) -> Iterator[bytes]:
+def read_lines(path: Path, drops: Drops) -> Iterator[bytes]:
     r"""Yield the lines of a file without their ``\n``; a last line needs none.
 
     A line above :data:`LONGEST_LINE_BYTES` is skipped and counted. Where compressed data is damaged or ends early,
-    the whole lines before that point are yielded, the rest counts as one ``corrupt`` row.
+    the whole lines before that point are yielded, the rest counts as one ``corrupt`` row. Lines that are yielded
+    are the caller's to count.
 
     Raises
     ------
@@ -44,10 +45,12 @@ def read_lines(path: Path, drops: DropCounts) -> Iterator[bytes]:
             if is_skipping:
                 held = b""
             elif len(held) > LONGEST_LINE_BYTES:
-                drops.add(DropReason.TOO_LONG, f"{path.name}: a line above {LONGEST_LINE_BYTES} bytes")
+                drops.rows += 1
+                drops.drop(DropReason.TOO_LONG, f"{path.name}: a line above {LONGEST_LINE_BYTES} bytes")
                 held, is_skipping = b"", True
     except _BrokenGzipError as error:
-        drops.add(DropReason.CORRUPT, f"{path.name}: {error}")
+        drops.rows += 1
+        drops.drop(DropReason.CORRUPT, f"{path.name}: {error}")
     except FileNotFoundError:
         raise TraceError(str(path), "no such file") from None
     except IsADirectoryError:

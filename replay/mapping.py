@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from controller.errors import SettingsError
-from replay.rows import DropCounts, DropReason, Request, TraceRow
+from replay.rows import DropReason, Drops, Request, TraceRow
 from schemas.base import Count, Name
 
 
@@ -99,26 +99,27 @@ class TypeMap(_Strict):
         named = [rule.query_type for rule in self.rules]
         return tuple(dict.fromkeys(named if self.default is None else [*named, self.default]))
 
-    def requests(self, rows: Iterable[TraceRow], drops: DropCounts) -> Iterator[Request]:
-        """Yield each row as a request of its type; count in ``drops`` the rows that have none.
 
-        Few rows differ in file, model and log type, so the rules that these leave are looked up.
-        """
-        candidates: dict[tuple[str, str, str], list[MapRule]] = {}
-        for row in rows:
-            texts = row[4:7]
-            left = candidates.get(texts)
-            if left is None:
-                left = candidates[texts] = [rule for rule in self.rules if rule.is_for(*texts)]
-            query_type = self.default
-            for rule in left:
-                if rule.has_shape(row):
-                    query_type = rule.query_type
-                    break
-            if query_type is None:
-                drops.add(DropReason.UNMAPPED, f"{row.file}: {row.input_tokens} in, {row.output_tokens} out")
-            else:
-                yield Request(row.time_s, query_type, row.input_tokens, row.output_tokens)
+def map_rows(rows: Iterable[TraceRow], type_map: TypeMap, drops: Drops) -> Iterator[Request]:
+    """Yield each row as a request of its type; count in ``drops`` the rows that have none.
+
+    Few rows differ in file, model and log type, so the rules that these leave are looked up.
+    """
+    candidates: dict[tuple[str, str, str], list[MapRule]] = {}
+    for row in rows:
+        texts = row[4:7]
+        left = candidates.get(texts)
+        if left is None:
+            left = candidates[texts] = [rule for rule in type_map.rules if rule.is_for(*texts)]
+        query_type = type_map.default
+        for rule in left:
+            if rule.has_shape(row):
+                query_type = rule.query_type
+                break
+        if query_type is None:
+            drops.drop(DropReason.UNMAPPED, f"{row.file}: {row.input_tokens} in, {row.output_tokens} out")
+        else:
+            yield Request(row.time_s, query_type, row.input_tokens, row.output_tokens)
 
 
 def load_type_map(path: Path) -> TypeMap:
@@ -135,12 +136,6 @@ def load_type_map(path: Path) -> TypeMap:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(str(path), f"cannot be read: {error}") from None
     return parse_type_map(text, str(path))
-
-
-def default_type_map() -> TypeMap:
-    """Return the map that ships with Coxswain: ``replay/default_map.yaml``."""
-    text = resources.files("replay").joinpath("default_map.yaml").read_text(encoding="utf-8")
-    return parse_type_map(text, "default_map.yaml")
 
 
 def parse_type_map(text: str, where: str) -> TypeMap:
@@ -163,3 +158,9 @@ def parse_type_map(text: str, where: str) -> TypeMap:
         place = ".".join(str(part) for part in first["loc"])
         rule = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{where}: {place}" if place else where, rule, first["input"]) from None
+
+
+DEFAULT_MAP = parse_type_map(
+    resources.files("replay").joinpath("default_map.yaml").read_text(encoding="utf-8"), "default_map.yaml"
+)
+"""The map that ships with Coxswain, ``replay/default_map.yaml``."""

@@ -15,10 +15,11 @@ import numpy as np
 from controller.errors import TraceError
 from replay.formats import KNOWN_FORMATS, Layout, detect_layout
 from replay.lines import read_lines
-from replay.rows import BadRowError, DropCounts, DropReason, TraceRow
+from replay.rows import BadRowError, DropReason, Drops, TraceRow
 
 RELATIVE_EPOCH_S = 1_767_225_600.0
 """2026-01-01T00:00:00Z: stands for 0 in formats whose times are relative (BurstGPT, Mooncake)."""
+_EXAMPLE_BYTES = 120
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -50,7 +51,7 @@ class TraceFile:
 
     Examples
     --------
-    >>> drops = DropCounts()
+    >>> drops = Drops()
     >>> for row in TraceFile(Path("conv.csv")).rows(drops):  # doctest: +SKIP
     ...     row.time_s, row.input_tokens
     """
@@ -66,7 +67,7 @@ class TraceFile:
         rows = 0
         first_s = last_s = before_s = None
         is_sorted = True
-        for row in self._rows_as_written(DropCounts()):
+        for row in self._rows_as_written(Drops()):
             time_s = row.time_s
             if before_s is None or first_s is None or last_s is None:
                 first_s = last_s = time_s
@@ -79,7 +80,7 @@ class TraceFile:
             rows += 1
         return Survey(rows, first_s, last_s, is_sorted)
 
-    def rows(self, drops: DropCounts) -> Iterator[TraceRow]:
+    def rows(self, drops: Drops) -> Iterator[TraceRow]:
         """Yield the rows in order of time, rows of the same time as they stand; count in ``drops`` the ones left out.
 
         A row that is out of order can only be known at the end, so the file is surveyed first. One in order is then
@@ -88,7 +89,7 @@ class TraceFile:
         rows = self._rows_as_written(drops)
         return rows if self.survey.is_sorted else _sorted(rows, self.path.name)
 
-    def _rows_as_written(self, drops: DropCounts) -> Iterator[TraceRow]:
+    def _rows_as_written(self, drops: Drops) -> Iterator[TraceRow]:
         parse = self._layout.parse
         is_header_ahead = self._layout.has_header
         for number, line in enumerate(read_lines(self.path, drops), start=1):
@@ -96,16 +97,19 @@ class TraceFile:
                 if is_header_ahead:
                     is_header_ahead = not _without_mark(line, number).strip()
                     continue
-                yield parse(line if number > 1 else _without_mark(line, number))
+                row = parse(line if number > 1 else _without_mark(line, number))
             except BadRowError as bad:
                 if line.strip():
-                    drops.add(
-                        bad.reason, f"{self.path.name} line {number}: {line.decode('utf-8', 'replace')!r}"
-                    )
+                    drops.rows += 1
+                    text = repr(line[:_EXAMPLE_BYTES].decode("utf-8", "replace"))
+                    drops.drop(bad.reason, f"{self.path.name} line {number}: {text}")
+            else:
+                drops.rows += 1
+                yield row
 
     def _detect(self, relative_epoch_s: float) -> Layout:
         where = str(self.path)
-        drops = DropCounts()
+        drops = Drops()
         for number, line in enumerate(read_lines(self.path, drops), start=1):
             line = _without_mark(line, number)
             if line.strip():
@@ -113,18 +117,37 @@ class TraceFile:
                     return detect_layout(line, self.path.name, where, relative_epoch_s)
                 except BadRowError:
                     raise TraceError(where, f"columns must be readable: {KNOWN_FORMATS}", line) from None
-        if DropReason.CORRUPT in drops.counts:
+        if DropReason.CORRUPT in drops.by_reason:
             raise TraceError(
                 where, f"cannot be read: {drops.examples[DropReason.CORRUPT]}, before the first line"
             )
         raise TraceError(where, f"must have the columns of a known format, but is empty: {KNOWN_FORMATS}")
 
 
-def merge_rows(files: Sequence[TraceFile], drops: DropCounts) -> Iterator[TraceRow]:
+def merge_rows(files: Sequence[TraceFile], drops: Drops) -> Iterator[TraceRow]:
     """Yield the rows of several files as one trace in order of time; at the same time, in the order of the files."""
     if len(files) == 1:
         return files[0].rows(drops)
     return merge(*(file.rows(drops) for file in files), key=itemgetter(0))
+
+
+def read_traces(
+    paths: Sequence[Path], drops: Drops, *, relative_epoch_s: float = RELATIVE_EPOCH_S
+) -> Iterator[TraceRow]:
+    """Open trace files and yield their rows as one trace in order of time.
+
+    Parameters
+    ----------
+    paths : one file at least.
+    drops : filled with what was seen and left out, as rows are taken. Until the last row is taken, it may be ahead of
+        them: of several files, one row each is read in advance.
+    relative_epoch_s : the moment that stands for 0 where times are relative, s since the epoch.
+
+    Raises
+    ------
+    TraceError : before the first row; a file is missing or of no known format.
+    """
+    return merge_rows([TraceFile(path, relative_epoch_s=relative_epoch_s) for path in paths], drops)
 
 
 def _without_mark(line: bytes, number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -68,34 +69,39 @@ _LONGEST_EXAMPLE = 160
 
 
 @dataclass(slots=True)
-class DropCounts:
-    """Rows that were dropped, by reason, with the first of each for people to look at.
+class Drops:
+    """Rows that were seen, and those of them that were dropped, by reason; filled while rows are read.
+
+    Attributes
+    ----------
+    rows : rows seen. Each is given on, or is under one of the reasons.
+    by_reason : rows dropped.
+    examples : the first row of each reason, shortened, for people to look at.
 
     Examples
     --------
-    >>> drops = DropCounts()
-    >>> drops.add(DropReason.NEGATIVE, "conv.csv line 7: '-4'")
-    >>> drops.as_dict(), drops.total
+    >>> drops = Drops(rows=8)
+    >>> drops.drop(DropReason.NEGATIVE, "conv.csv line 7: '-4'")
+    >>> drops.as_dict(), drops.dropped
     ({'negative': 1}, 1)
     """
 
-    counts: dict[DropReason, int] = field(default_factory=dict)
+    rows: int = 0
+    by_reason: Counter[DropReason] = field(default_factory=Counter)
     examples: dict[DropReason, str] = field(default_factory=dict)
 
-    def add(self, reason: DropReason, example: str = "") -> None:
-        """Count one row; the first ``example`` of a reason is kept, shortened."""
-        if reason not in self.counts:
-            self.counts[reason] = 0
-            self.examples[reason] = (
-                example if len(example) <= _LONGEST_EXAMPLE else example[:_LONGEST_EXAMPLE] + "…"
-            )
-        self.counts[reason] += 1
+    def drop(self, reason: DropReason, example: str) -> None:
+        """Count one row as dropped; it must have been counted as seen."""
+        if reason not in self.examples:
+            is_short = len(example) <= _LONGEST_EXAMPLE
+            self.examples[reason] = example if is_short else example[:_LONGEST_EXAMPLE] + "…"
+        self.by_reason[reason] += 1
 
     @property
-    def total(self) -> int:
-        """Rows dropped, whatever the reason."""
-        return sum(self.counts.values())
+    def dropped(self) -> int:
+        """Rows dropped so far, whatever the reason."""
+        return self.by_reason.total()
 
     def as_dict(self) -> dict[str, int]:
-        """Return the counts by the reasons' names, in the order of :class:`DropReason`."""
-        return {reason.value: self.counts[reason] for reason in DropReason if reason in self.counts}
+        """Return the rows dropped by the names of the reasons, in the order of :class:`DropReason`."""
+        return {reason.value: self.by_reason[reason] for reason in DropReason if self.by_reason[reason]}
