@@ -81,13 +81,13 @@ class DemandWindow:
         self._ledgers: dict[int, PartitionLedger] = {}
         self._at_end: dict[int, bool] = {}
 
-    def apply(self, ledger: PartitionLedger, at_end: bool) -> bool:
+    def apply(self, ledger: PartitionLedger, is_at_end: bool) -> bool:
         """Take over a snapshot; return False where it is older than what is known."""
         known = self._ledgers.get(ledger.partition)
         if known is not None and ledger.next_offset < known.next_offset:
             return False
         self._ledgers[ledger.partition] = ledger
-        self._at_end[ledger.partition] = at_end
+        self._at_end[ledger.partition] = is_at_end
         return True
 
     @property
