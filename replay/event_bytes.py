@@ -23,7 +23,7 @@ FASTEST_TOLD = 1e9
 def _head(query_type: str) -> str:
     """Return an event up to its time. A name that no message may carry is refused here, once."""
     try:
-        RequestRateEvent(query_type=query_type, event_time=EARLIEST_S)
+        RequestRateEvent(query_type=query_type, event_time=EARLIEST_S, window_s=0.0)
     except ValidationError as error:
         rule = error.errors()[0]["msg"]
         raise InputError(

@@ -12,10 +12,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from controller.errors import BrokerError
+from controller.logs import get_logger
 from schemas import Topic
 
+log = get_logger(__name__)
+
 _BATCH_BYTES = 256 * 1024
-_REQUEST_TIMEOUT_S = 15.0
+_CLOSE_TIMEOUT_S = 5.0
 
 
 class RecordLog(Protocol):
@@ -44,6 +47,7 @@ class KafkaLog:
     ----------
     bootstrap_servers : ``host:port``, several separated by commas.
     connect_timeout_s : how long the broker may take to answer at first.
+    ack_timeout_s : how long it may take to acknowledge records. An idempotent producer would itself try for ever.
     security : aiokafka's own options for TLS and SASL.
     """
 
@@ -51,10 +55,12 @@ class KafkaLog:
         self,
         bootstrap_servers: str,
         connect_timeout_s: float = 10.0,
+        ack_timeout_s: float = 30.0,
         security: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._connect_timeout_s = connect_timeout_s
+        self._ack_timeout_s = ack_timeout_s
         self._security = dict(security)
         self._producer: AIOKafkaProducer | None = None
 
@@ -73,13 +79,13 @@ class KafkaLog:
             enable_idempotence=True,
             compression_type="gzip",
             max_batch_size=_BATCH_BYTES,
-            request_timeout_ms=int(_REQUEST_TIMEOUT_S * 1000),
+            request_timeout_ms=int(self._ack_timeout_s * 1000),
             **self._security,
         )
-        async with self._broker_errors("connecting"), asyncio.timeout(self._connect_timeout_s):
+        async with self._broker_errors("connecting", self._connect_timeout_s):
             await self._producer.start()
         for topic in (Topic.CLOCK, Topic.REQUEST_RATE):
-            async with self._broker_errors(f"asking for {topic}"), asyncio.timeout(self._connect_timeout_s):
+            async with self._broker_errors(f"asking for {topic}", self._connect_timeout_s):
                 partitions = await self._producer.partitions_for(topic.value)
         return len(partitions)
 
@@ -89,10 +95,11 @@ class KafkaLog:
         Raises
         ------
         BrokerError
-            The broker did not acknowledge them in time, or refused them.
+            The broker did not acknowledge them in time, or refused them. Which of them it has is not known.
         """
-        assert self._producer is not None, "open() comes first"  # noqa: S101
-        async with self._broker_errors(f"sending to {topic} partition {partition}"):
+        if self._producer is None:
+            raise BrokerError(f"sending to {topic}: not connected")
+        async with self._broker_errors(f"sending to {topic} partition {partition}", self._ack_timeout_s):
             batch = self._producer.create_batch()
             acks = []
             for value in values:
@@ -104,18 +111,22 @@ class KafkaLog:
             await asyncio.gather(*acks)
 
     async def close(self) -> None:
-        """Disconnect."""
-        if self._producer is not None:
-            async with self._broker_errors("disconnecting"):
+        """Disconnect. What a dead broker did not take is let go."""
+        if self._producer is None:
+            return
+        try:
+            async with self._broker_errors("disconnecting", _CLOSE_TIMEOUT_S):
                 await self._producer.stop()
+        except BrokerError as error:
+            log.warning("replay_not_disconnected", error=str(error))
+            await self._producer.client.close()
 
     @asynccontextmanager
-    async def _broker_errors(self, what: str) -> AsyncIterator[None]:
+    async def _broker_errors(self, what: str, timeout_s: float) -> AsyncIterator[None]:
         try:
-            yield
+            async with asyncio.timeout(timeout_s):
+                yield
         except TimeoutError:
-            raise BrokerError(
-                f"{what} at {self._bootstrap_servers}: no answer for {self._connect_timeout_s:g} s"
-            ) from None
+            raise BrokerError(f"{what} at {self._bootstrap_servers}: no answer for {timeout_s:g} s") from None
         except (KafkaError, OSError) as error:
             raise BrokerError(f"{what} at {self._bootstrap_servers}: {error!r}") from error

@@ -1,8 +1,8 @@
 """Plays requests into Kafka, at any speed, with the times that they had.
 
-Time goes in steps. Of each step the clock is told first: ``ClockTick(now = end of the step)`` is acknowledged before any
-record of the step is sent, and every record of it is acknowledged before the next tick. So no event is ahead of the
-clock, and the clock is never more than one step ahead of what was sent.
+Time goes in steps. Of each step the clock is told first: ``ClockTick(now = end of the step)`` is acknowledged before
+any record of the step is sent, and every record of it is acknowledged before the next tick. So no event is ahead of
+the clock, and the clock is never more than one step ahead of what was sent.
 """
 
 from __future__ import annotations
@@ -116,12 +116,10 @@ class Replayer:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        for name, value, holds in (
-            ("speed", speed, speed > 0),
-            ("step_wall_s", step_wall_s, 0 < step_wall_s < math.inf),
-        ):
-            if not holds:
-                raise InputError(name, "must be above 0", value)
+        if not speed > 0:
+            raise InputError("speed", "must be above 0", speed)
+        if not 0 < step_wall_s < math.inf:
+            raise InputError("step_wall_s", "must be finite and above 0", step_wall_s)
         for name, value in (("heartbeat_s", heartbeat_s), ("drain_s", drain_s)):
             if not 0 <= value < math.inf:
                 raise InputError(name, "must be finite and not negative", value)
@@ -133,7 +131,7 @@ class Replayer:
         self._is_paced = math.isfinite(speed)
         self._step_wall_s = step_wall_s
         self._step_s = step_wall_s * speed if self._is_paced else _UNPACED_STEP_S
-        self._log = record_log or KafkaLog(bootstrap_servers, connect_timeout_s, security)
+        self._log = record_log or KafkaLog(bootstrap_servers, connect_timeout_s, security=security)
         self._sleep = sleep
         self._monotonic = monotonic
 
