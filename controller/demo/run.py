@@ -86,7 +86,7 @@ async def run_demo(scenario: Scenario, screen: Screen, keep_logs: Path | None = 
                         drain_s=scenario.drain_s,
                         on_progress=on_progress,
                     )
-                    report = await _unless_it_ends(worker, replayer.run(scenario.requests()))
+                    report = await _unless_it_ends(worker, replayer.run(scenario.requests))
 
                     def is_done() -> bool:
                         newest = tally.newest_plan

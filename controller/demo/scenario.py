@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from controller.errors import TraceError
-from replay.generate import generate_day
-from replay.mapping import DEFAULT_MAP, map_rows
-from replay.reader import read_traces
-from replay.rows import Drops, Request
+from replay.generate import DAY_START_S
+from replay.mapping import default_type_map
+from replay.reader import RELATIVE_EPOCH_S
+from replay.rows import Request
+from replay.source import Source, generated_source, trace_source
 
-DAY_START_S = 1_772_582_400.0
-"""2026-03-04T00:00:00Z, where the generated day begins."""
 PLAY_S = 75.0
 """How long a trace is played, whatever its length."""
 _SHORT_TRACE_S = 3 * 3600.0
@@ -23,13 +22,10 @@ _WALL_IDLE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A trace, how fast it is played, and the settings that go with it.
-
-    ``requests()`` starts from the beginning each time it is called.
-    """
+    """A trace, to be taken once; how fast it is played; and the settings that go with it."""
 
     name: str
-    requests: Callable[[], Iterable[Request]]
+    requests: Iterable[Request]
     first_s: float
     last_s: float
     horizon_s: float
@@ -40,7 +36,7 @@ class Scenario:
     @property
     def last_horizon_start_s(self) -> float:
         """Start of the horizon that is planned from the window of the last event."""
-        return (math.floor(self.last_s / self.horizon_s) + 1) * self.horizon_s
+        return math.ceil(self.last_s / self.horizon_s) * self.horizon_s
 
     @property
     def drain_s(self) -> float:
@@ -53,48 +49,35 @@ class Scenario:
         return max(60.0, _WALL_IDLE_S * self.speed)
 
 
-def generated_day(seed: int, scale: float, start_s: float = DAY_START_S) -> Scenario:
+def generated_day(seed: int, scale: float) -> Scenario:
     """Return the generated day of the six query types."""
-    return _scenario(
-        "the generated day",
-        lambda: generate_day(start_s=start_s, seed=seed, scale=scale),
-        start_s,
-        start_s + 24 * 3600.0 - 1.0,
-    )
+    return _scenario("the generated day", generated_source(seed, scale, DAY_START_S))
 
 
 def of_traces(paths: Sequence[Path]) -> Scenario:
-    """Return trace files, merged by time; they are read once to see how long they are.
+    """Return trace files, merged by time, their rows mapped to query types by the built-in map.
 
     Raises
     ------
-    TraceError : a file cannot be read, or there is no request in any.
+    TraceError : a file cannot be read, or there is no row in any.
     """
-
-    def requests() -> Iterable[Request]:
-        drops = Drops()
-        return map_rows(read_traces(paths, drops), DEFAULT_MAP, drops)
-
-    first_s = last_s = None
-    for request in requests():
-        first_s = request.time_s if first_s is None else first_s
-        last_s = request.time_s
-    if first_s is None or last_s is None:
-        raise TraceError(", ".join(str(path) for path in paths), "holds no request that can be mapped")
-    return _scenario(", ".join(path.name for path in paths), requests, first_s, last_s)
+    source = trace_source(paths, default_type_map(), RELATIVE_EPOCH_S)
+    name = ", ".join(path.name for path in paths)
+    if source.last_s <= source.first_s:
+        raise TraceError(name, "must hold at least two requests, at different times")
+    return _scenario(name, source)
 
 
-def _scenario(
-    name: str, requests: Callable[[], Iterable[Request]], first_s: float, last_s: float
-) -> Scenario:
-    is_short = last_s - first_s < _SHORT_TRACE_S
+def _scenario(name: str, source: Source) -> Scenario:
+    length_s = source.last_s - source.first_s
+    is_short = length_s < _SHORT_TRACE_S
     return Scenario(
         name=name,
-        requests=requests,
-        first_s=first_s,
-        last_s=last_s,
+        requests=source.requests,
+        first_s=source.first_s,
+        last_s=source.last_s,
         horizon_s=60.0 if is_short else 300.0,
         bucket_s=10.0,
         allowed_lateness_s=10.0 if is_short else 30.0,
-        speed=max(1.0, (last_s - first_s) / PLAY_S),
+        speed=max(1.0, length_s / PLAY_S),
     )

@@ -17,8 +17,8 @@ from controller.records import (
     HorizonPolicy,
     PlannerState,
     PlanRecord,
-    SolveRequest,
     SolverAnswer,
+    SolveRequest,
     SolverFailure,
     TickInput,
 )
@@ -104,7 +104,7 @@ def test_a_first_window_is_planned_from_nothing() -> None:
 
 
 def test_the_plan_in_force_is_the_incumbent_and_where_the_solver_starts() -> None:
-    state, effect = tick(in_force(2, 600), given(view(600, T + 300)), POLICY)
+    _, effect = tick(in_force(2, 600), given(view(600, T + 300)), POLICY)
     assert isinstance(effect, SolveRequest)
     assert dict(effect.instance.incumbent) == {SMALL: 2}
     assert effect.initial.replicas == {SMALL: 2}
@@ -148,7 +148,7 @@ def test_the_gap_that_is_reported_is_that_of_the_plan_that_is_published() -> Non
 )
 def test_on_unknown_demand_nothing_is_scaled_down(seen: WindowView, reason: str) -> None:
     before = in_force(3, 900)
-    state, record = tick(before, given(seen), POLICY)
+    _, record = tick(before, given(seen), POLICY)
     assert isinstance(record, PlanRecord)
     assert record.decision.name is DecisionName.HOLD_UNKNOWN_DEMAND
     assert reason in record.decision.reason

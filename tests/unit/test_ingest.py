@@ -1,0 +1,173 @@
+import json
+from typing import Any
+
+import pytest
+
+from controller.clock import ReplayClock
+from controller.settings import Settings
+from controller.stream.ingest import Ingest
+from controller.stream.transport import Chunk
+
+T = 1_700_000_000.0
+
+
+def event(at_s: float = 0.0, **changes: Any) -> bytes:
+    return json.dumps(
+        {"schema": "request-rate/1", "query_type": "chat", "event_time": T + at_s, "input_tokens": 7}
+        | changes
+    ).encode()
+
+
+def chunk(*values: bytes | None, first: int = 0) -> Chunk:
+    return Chunk(list(range(first, first + len(values))), list(values), is_at_end=True)
+
+
+class Ingesting:
+    """One partition of ingest, with its table and what it refused."""
+
+    def __init__(self, table: dict[str, Any] | None = None, **ingest: Any) -> None:
+        self.table: dict[str, Any] = {} if table is None else table
+        self.clock = ReplayClock(T + 1000)
+        settings = Settings.model_validate({"ingest": ingest})
+        self.ingest = Ingest(self.table, self.clock, settings, frozenset({"chat", "code"}))
+        self.resumed_at = self.ingest.resume(0)
+        self.refused: list[str] = []
+
+    def take(self, part: Chunk) -> None:
+        decoded = self.ingest.decode(part)
+        self.refused += [letter.reason for letter in self.ingest.count(0, decoded, is_at_end=part.is_at_end)]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.table["0"]
+        return state
+
+    def totals(self) -> dict[str, int]:
+        return {name: self.state[name] for name in ("counted", "late", "refused", "duplicates", "skipped")}
+
+
+def test_the_state_holds_the_totals_and_the_offset_that_they_include() -> None:
+    part = Ingesting()
+    part.take(chunk(event(0), event(3, query_type="code", count=4), event(12)))
+    assert part.state["next_offset"] == 3
+    assert [bucket["start"] for bucket in part.state["buckets"]] == [T, T + 10]
+    assert part.state["buckets"][0]["totals"]["code"]["count"] == 4
+    assert part.totals() == {"counted": 3, "late": 0, "refused": 0, "duplicates": 0, "skipped": 0}
+
+
+def test_what_was_counted_is_not_counted_again_when_it_is_read_again() -> None:
+    part = Ingesting()
+    part.take(chunk(event(0), event(1), event(2)))
+    before = dict(part.state)
+    part.take(chunk(event(0), event(1), event(2)))
+    assert part.totals()["counted"] == 3
+    part.take(chunk(event(1), event(2), event(3), first=1))
+    assert part.totals()["counted"] == 4
+    assert part.state["next_offset"] == before["next_offset"] + 1
+
+
+def test_a_worker_that_takes_over_goes_on_where_the_state_ends() -> None:
+    first = Ingesting(duplicate_window_records=2)
+    first.take(chunk(event(0), event(1), event(2, event_id="x"), event(3)))
+    second = Ingesting(first.table, duplicate_window_records=2)
+    assert second.resumed_at == 2, "the window of duplicates is read once more, for its ids"
+    second.take(chunk(event(2, event_id="x"), event(3), event(4, event_id="x"), event(5), first=2))
+    assert second.totals() == {"counted": 5, "late": 0, "refused": 0, "duplicates": 1, "skipped": 0}
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (None, "empty"),
+        (b"", "empty"),
+        (b"{", "invalid"),
+        (b"[]", "invalid"),
+        (b"\xff\xfe", "invalid"),
+        (event(count=-1), "invalid"),
+        (event(count=True), "invalid"),
+        (event(count="3"), "invalid"),
+        (event(input_tokens=10**18), "invalid"),
+        (event(unknown_field=1), "invalid"),
+        (event(query_type="chat\x00"), "invalid"),
+        (event().replace(b'"event_time": 1700000000.0', b'"event_time": NaN'), "invalid"),
+        (event(event_time=T * 1000), "invalid"),
+        (event(event_time="2023-11-14T22:13:20"), "invalid"),
+        (event(count=0, input_tokens=1), "invalid"),
+        (event(window_s=11), "window_too_long"),
+        (event(query_type="poetry"), "unknown_query_type"),
+        (event(at_s=5000), "too_far_ahead"),
+        (event(source="s" * 20_000), "too_large"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_the_next_good_event_is_counted(
+    raw: bytes | None, reason: str
+) -> None:
+    part = Ingesting()
+    part.take(chunk(event(0), raw, event(1)))
+    assert part.refused == [reason]
+    assert part.totals() == {"counted": 2, "late": 0, "refused": 1, "duplicates": 0, "skipped": 0}
+
+
+def test_a_dead_letter_says_where_the_record_stands_and_what_it_was() -> None:
+    part = Ingesting()
+    (letter,) = part.ingest.count(0, part.ingest.decode(chunk(b"{bad", first=41)), is_at_end=True)
+    assert (letter.topic, letter.partition, letter.offset, letter.raw_bytes) == (
+        "llm.request-rate.v1",
+        0,
+        41,
+        4,
+    )
+    assert letter.raw_base64 == "e2JhZA=="
+
+
+def test_a_late_event_is_counted_as_late_and_in_no_bucket() -> None:
+    part = Ingesting()
+    part.take(chunk(event(100), event(70), event(69)))
+    assert part.totals()["late"] == 1
+    assert [bucket["start"] for bucket in part.state["buckets"]] == [T + 70, T + 100]
+
+
+def test_the_clock_judges_what_is_too_far_ahead_not_the_events() -> None:
+    part = Ingesting()
+    part.take(chunk(event(1060), event(1061)))
+    assert part.refused == ["too_far_ahead"]
+    part.clock.advance(T + 1001)
+    part.take(chunk(event(1061), first=2))
+    assert part.totals()["counted"] == 2
+
+
+def test_offsets_that_the_broker_lost_are_counted_as_skipped() -> None:
+    part = Ingesting()
+    part.take(chunk(event(0)))
+    part.take(Chunk([5, 9], [event(1), event(2)], is_at_end=True))
+    assert part.totals() == {"counted": 3, "late": 0, "refused": 0, "duplicates": 0, "skipped": 7}
+    assert part.state["next_offset"] == 10
+
+
+def test_a_state_that_cannot_be_trusted_is_counted_anew() -> None:
+    part = Ingesting({"0": {"schema": "demand/1", "next_offset": -4}})
+    assert part.resumed_at == 0
+    part.take(chunk(event(0)))
+    assert part.totals()["counted"] == 1
+
+
+def test_a_chunk_of_a_partition_that_was_taken_away_is_left_to_its_new_owner() -> None:
+    part = Ingesting()
+    decoded = part.ingest.decode(chunk(event(0)))
+    part.ingest.release(0)
+    assert part.ingest.count(0, decoded, is_at_end=True) == []
+    assert part.table == {}
+
+
+def test_snapshots_are_published_when_something_changed_and_when_all_are_asked_for() -> None:
+    part = Ingesting()
+    assert [s.partition for s in part.ingest.snapshots(everything=False)] == [0], "that it is empty is news"
+    assert not list(part.ingest.snapshots(everything=False))
+    part.take(chunk(event(0)))
+    (snapshot,) = part.ingest.snapshots(everything=False)
+    assert (snapshot.next_offset, snapshot.at_end) == (1, True)
+    part.ingest.note_end(0, is_at_end=True)
+    assert not list(part.ingest.snapshots(everything=False))
+    part.ingest.note_end(0, is_at_end=False)
+    assert len(list(part.ingest.snapshots(everything=False))) == 1
+    assert len(list(part.ingest.snapshots(everything=True))) == 1
