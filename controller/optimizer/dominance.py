@@ -1,0 +1,39 @@
+"""Deployments that no cheapest plan needs: deep pipelines that several shallow ones replace (docs/mathematics.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from controller.domain.arrays import Bools, Floats, InstanceArrays
+
+_ROUNDING = 1e-9
+
+
+def dominated(arrays: InstanceArrays) -> Bools:
+    """Return (D,) True where a deployment (n, m > 1) can always be replaced by m times as many of (n, 1).
+
+    The replacement takes the same GPUs, rent, storage and starts. It is exact where (n, 1) is never slower, needs
+    no more work per GPU, and its memory cannot be what breaks: it holds no more per GPU than (n, m) does, or never
+    more than its compute allows. The numbers themselves are compared, so measured profiles are covered. A deployment
+    that runs now is never dominated: its replicas need no start.
+    """
+    position = arrays.position
+    deep = np.flatnonzero((arrays.pp > 1) & (arrays.incumbent == 0))
+    flat = np.array([position.get(arrays.keys[d]._replace(pp=1), -1) for d in deep], dtype=np.int64)
+    deep, flat = deep[flat >= 0], flat[flat >= 0]
+    used = arrays.fast_enough[:, deep]
+    depth = arrays.pp[deep]
+
+    def at_most(left: Floats, right: Floats) -> Bools:
+        return np.asarray(np.all((left <= right * (1.0 + _ROUNDING)) | ~used, axis=0))
+
+    faster = at_most(arrays.delay_s[:, flat], arrays.delay_s[:, deep])
+    leaner = at_most(arrays.compute_load[:, flat], depth * arrays.compute_load[:, deep])
+    memory = arrays.memory_load[:, flat]
+    roomy = np.logical_or(
+        at_most(memory, depth * arrays.memory_load[:, deep]),
+        at_most(memory, depth * arrays.compute_load[:, deep]),
+    )
+    result = np.zeros(arrays.num_deployments, dtype=bool)
+    result[deep] = faster & leaner & roomy
+    return result

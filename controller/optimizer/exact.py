@@ -1,0 +1,142 @@
+"""The reference: the whole problem as a MILP, through PuLP on HiGHS, which runs inside this process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+import pulp
+
+from controller.domain.arrays import Floats
+from controller.optimizer.model import Model, build, solution_values
+from controller.optimizer.multi_start import rerouted
+from controller.optimizer.search import Search
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
+
+_TOLERANCE = 1e-7
+_PROOF = 1e-6
+_STATUS = highspy.HighsModelStatus
+
+
+class WarmHighs(pulp.HiGHS):  # type: ignore[misc]
+    """PuLP's HiGHS, begun from a known solution, and telling what a bounded run has found.
+
+    PuLP's own class ignores ``warmStart`` and has no word for a run that its node limit ended.
+
+    Attributes
+    ----------
+    bound, nodes : proved bound on the objective, and branch-and-bound nodes.
+    model_status, has_solution : HiGHS's own words on the run.
+    """
+
+    def __init__(self, start: Mapping[str, float] | None = None, **options: Any) -> None:
+        super().__init__(msg=False, threads=1, **options)
+        self._start = start
+        self.bound = -math.inf
+        self.nodes = 0
+        self.model_status = _STATUS.kNotset
+        self.has_solution = False
+
+    def callSolver(self, lp: Any) -> None:  # noqa: N802
+        """Run HiGHS."""
+        if self._start is not None:
+            solution = highspy.HighsSolution()
+            solution.col_value = [self._start[variable.name] for variable in lp.variables()]
+            lp.solverModel.setSolution(solution)
+        lp.solverModel.run()
+
+    def findSolutionValues(self, lp: Any) -> tuple[int, int]:  # noqa: N802
+        """Read the run; return PuLP's status and ``sol_status``."""
+        info = lp.solverModel.getInfo()
+        self.model_status = lp.solverModel.getModelStatus()
+        self.nodes = max(int(info.mip_node_count), 0)
+        self.has_solution = info.primal_solution_status == 2 and abs(info.objective_function_value) < 1e29
+        if self.model_status == _STATUS.kOptimal and not math.isfinite(info.mip_dual_bound):
+            self.bound = float(info.objective_function_value)
+        else:
+            self.bound = float(info.mip_dual_bound)
+        if self.has_solution:
+            values = lp.solverModel.getSolution().col_value
+            for variable, value in zip(lp.variables(), values, strict=True):
+                variable.varValue = value
+        if self.model_status == _STATUS.kOptimal:
+            return pulp.LpStatusOptimal, pulp.LpSolutionOptimal
+        if self.model_status in (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible):
+            return pulp.LpStatusInfeasible, pulp.LpSolutionInfeasible
+        if self.has_solution:
+            return pulp.LpStatusOptimal, pulp.LpSolutionIntegerFeasible
+        return pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a run of branch and bound: seconds, nodes (None for any), and the gap that is good enough."""
+
+    seconds: float
+    nodes: int | None
+    gap: float
+
+
+def milp(search: Search) -> None:
+    """Solve the MILP from the best plan that is known, until it is proved or the stop rule ends it.
+
+    The search space leaves out only what some cheapest plan does without, so that the optimum is that of the whole.
+    An iteration is a node.
+    """
+    counts = (search.stop.remaining_iterations(), search.params.node_limit)
+    nodes = min((count for count in counts if count is not None), default=None)
+    branch_and_bound(search, Limits(search.stop.remaining_s(), nodes, search.params.milp_gap))
+
+
+def branch_and_bound(search: Search, limits: Limits) -> None:
+    """Solve the MILP within ``limits``; the plan, the bound, and what was proved go to ``search``."""
+    space = search.space
+    started_s = search.stop.remaining_s()
+    model = build(space, should_stop=search.out_of_time if limits.seconds <= started_s else lambda: False)
+    if model is None:
+        return
+    seconds = limits.seconds - (started_s - search.stop.remaining_s() if math.isfinite(started_s) else 0.0)
+    options: dict[str, Any] = {
+        "gapRel": limits.gap,
+        "gapAbs": 0.0,
+        "mip_feasibility_tolerance": _TOLERANCE,
+        "primal_feasibility_tolerance": _TOLERANCE,
+    }
+    if math.isfinite(seconds):
+        options["timeLimit"] = max(seconds, 0.0)
+    if limits.nodes is not None:
+        options["mip_max_nodes"] = limits.nodes
+    start = None
+    if search.best is not None and search.best.serves_enough:
+        start = solution_values(model, space, search.best.replicas, search.best.shares)
+    solver = WarmHighs(start, **options)
+    model.problem.solve(solver)
+    search.iterations += solver.nodes
+    if model.problem.sol_status == pulp.LpSolutionInfeasible:
+        search.proved_infeasible = True
+        return
+    if math.isfinite(solver.bound) and solver.bound > (search.lower_bound_usd or 0.0):
+        search.lower_bound_usd = solver.bound
+    if solver.has_solution:
+        found = _state(space, model)
+        search.offer(found)
+        search.offer(rerouted(space, found))
+    search.proved_optimal = model.problem.sol_status == pulp.LpSolutionOptimal and limits.gap <= _PROOF
+
+
+def _state(space: SearchSpace, model: Model) -> AllocationState:
+    """Return the state of the solver's solution: whole replicas, and the cheapest routing that they carry."""
+    shares: Floats = np.zeros((space.num_types, space.num_deployments))
+    replicas = np.array([round(variable.varValue or 0.0) for variable in model.replicas], dtype=float)
+    for (i, d), variable in model.shares.items():
+        if replicas[d] > 0:
+            shares[i, d] = min(max(variable.varValue or 0.0, 0.0), 1.0)
+    state = AllocationState(space)
+    state.shares, state.held = shares, replicas
+    state.refresh()
+    return rerouted(space, state)

@@ -1,0 +1,1 @@
+"""Moves of the local search: each is priced without touching the state, and then carried out."""

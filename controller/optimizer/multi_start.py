@@ -1,0 +1,101 @@
+"""AGH: GH from several orders, each improved by the local search; the best is kept (arXiv 2604.07472)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from controller.domain.arrays import Floats
+from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.orders import fixed_orders, shuffled_order
+from controller.optimizer.local_search import LocalSearch
+from controller.optimizer.routing import route
+from controller.optimizer.search import Search
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
+
+_IDLE_WEIGHTS = (0.0, 0.5, 1.0)
+_PRESSURES = (0.0, 2.0, 0.0, 8.0)
+
+
+def multi_start(search: Search) -> None:
+    """Improve ``search.best`` until told to stop. An iteration is one start and its descent."""
+    space = search.space
+    if not space.num_deployments:
+        return
+    greedy = Greedy.of(space)
+    local_search = LocalSearch(greedy, search.params.least_saving)
+    for state in starts(search, greedy):
+        if search.done():
+            return
+        pressure = _PRESSURES[search.iterations % len(_PRESSURES)]
+        if pressure and search.best is not None and search.best.unmet[~space.idle_types].any():
+            state = _under_pressure(search, state, pressure)
+        search.offer(state)
+        local_search.improve(state, search.out_of_time)
+        search.offer(state)
+        search.offer(rerouted(space, state))
+        search.iterations += 1
+
+
+def starts(search: Search, greedy: Greedy) -> Iterator[AllocationState]:
+    """Yield the initial plans, those of the fixed orders, then for ever seeded ones.
+
+    Starts differ in what of a new replica's idle part is charged to the type that opens it, and do without the
+    first phase. Seeded ones rebuild part of the best plan, or start from nothing in a random order.
+    """
+    instance, random = search.space.instance, search.random
+    orders = list(fixed_orders(instance))
+    for state in search.initial:
+        yield state.copy()
+    for n, order in enumerate(orders):
+        yield greedy.build(order, _IDLE_WEIGHTS[n % len(_IDLE_WEIGHTS)], cover_first=False)
+    while True:
+        order = shuffled_order(instance, random)
+        weight = float(random.choice(_IDLE_WEIGHTS))
+        if search.best is None or not len(search.best.open) or random.random() >= search.params.ruin_share:
+            yield greedy.build(order, weight, cover_first=False)
+            continue
+        state = search.best.copy()
+        ruin(state, random)
+        greedy.fill(state, order, weight)
+        yield state
+
+
+def _under_pressure(search: Search, state: AllocationState, pressure: float) -> AllocationState:
+    """Improve a start where each budgeted dollar counts ``1 + pressure`` times: spend is spared for what is unmet.
+
+    Where a budget binds, a dollar of rent that one type saves is worth more than a dollar of its delay penalty.
+    """
+    space = search.space
+    dear = replace(
+        space,
+        rent_usd=space.rent_usd * (1.0 + pressure),
+        open_usd=space.open_usd * (1.0 + pressure),
+        token_usd=space.token_usd * (1.0 + pressure),
+        route_usd=space.route_usd + pressure * space.token_usd[:, None],
+        budget_usd=space.budget_usd * (1.0 + pressure),
+    )
+    greedy = Greedy.of(dear)
+    twin = AllocationState.of_shares(dear, state.shares)
+    LocalSearch(greedy, search.params.least_saving).improve(twin, search.out_of_time)
+    return AllocationState.of_shares(space, twin.shares)
+
+
+def ruin(state: AllocationState, random: np.random.Generator) -> None:
+    """Take all traffic away from one, two or three random deployments, and what cannot stay without it."""
+    count = int(random.integers(1, min(3, len(state.open)) + 1))
+    for d in random.choice(state.open, size=count, replace=False):
+        for i in np.flatnonzero(state.shares[:, d]):
+            state.withdraw(int(i), int(d))
+
+
+def rerouted(space: SearchSpace, state: AllocationState) -> AllocationState:
+    """Return the cheapest routing over the replicas of ``state``, without those that it leaves idle."""
+    replicas = np.zeros(space.instance.arrays.num_deployments, dtype=np.int64)
+    replicas[space.ids] = state.replicas
+    shares: Floats = route(space.instance, replicas)[:, space.ids]
+    shares[space.idle_types] = 0.0
+    return AllocationState.of_shares(space, shares)

@@ -1,0 +1,113 @@
+"""What a solve gives back: a plan that the judge accepts, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from controller.domain.evaluate import Evaluation, evaluate
+from controller.domain.instance import Instance
+from controller.domain.plan import Plan
+from controller.errors import SolverRejectedError
+from controller.optimizer.stop import relative_gap
+
+Status = Literal["optimal", "feasible", "infeasible"]
+
+PROVED_GAP = 1e-9
+"""A plan counts as optimal where no cheaper one can exist by more than this, relative to its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one solve.
+
+    Attributes
+    ----------
+    plan, objective_usd, evaluation : the plan, its cost and the judge's word on it; None where there is none.
+    status : ``optimal`` only where that is proved.
+    lower_bound_usd : a cost that no plan is below; None where none is known.
+    gap : ``(objective - bound) / objective``; None where either is missing.
+    runtime_s : time taken, by the clock that was passed in.
+    method : who made it.
+    iterations : starts of AGH, nodes of a MILP.
+    conflict : where infeasible, what clashes, in words.
+    """
+
+    plan: Plan | None
+    status: Status
+    objective_usd: float | None
+    lower_bound_usd: float | None
+    gap: float | None
+    runtime_s: float
+    method: str
+    evaluation: Evaluation | None
+    conflict: tuple[str, ...] = ()
+    iterations: int = 0
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether there is a plan."""
+        return self.plan is not None
+
+    @classmethod
+    def of_plan(
+        cls,
+        instance: Instance,
+        plan: Plan,
+        *,
+        method: str,
+        runtime_s: float,
+        lower_bound_usd: float | None = None,
+        proved: bool = False,
+        iterations: int = 0,
+    ) -> Result:
+        """Judge a plan and wrap it up.
+
+        Parameters
+        ----------
+        proved : whether the method has shown that no plan is cheaper.
+
+        Raises
+        ------
+        SolverRejectedError : the plan breaks a constraint, which is a defect of the method.
+        """
+        evaluation = evaluate(instance, plan)
+        if not evaluation.is_feasible:
+            broken = "; ".join(str(check) for check in evaluation.violations)
+            raise SolverRejectedError(f"the plan of method {method!r} breaks constraints: {broken}")
+        objective = evaluation.cost.total_usd
+        if lower_bound_usd is not None:
+            lower_bound_usd = min(lower_bound_usd, objective)  # no more than rounding apart
+        if proved:
+            lower_bound_usd = objective if lower_bound_usd is None else lower_bound_usd
+        gap = None if lower_bound_usd is None else relative_gap(objective, lower_bound_usd)
+        optimal = proved or (gap is not None and gap <= PROVED_GAP)
+        return cls(
+            plan=plan,
+            status="optimal" if optimal else "feasible",
+            objective_usd=objective,
+            lower_bound_usd=lower_bound_usd,
+            gap=gap,
+            runtime_s=runtime_s,
+            method=method,
+            evaluation=evaluation,
+            iterations=iterations,
+        )
+
+    @classmethod
+    def infeasible(
+        cls, *, method: str, runtime_s: float, conflict: tuple[str, ...], iterations: int = 0
+    ) -> Result:
+        """Say that no plan exists, and what clashes."""
+        return cls(
+            plan=None,
+            status="infeasible",
+            objective_usd=None,
+            lower_bound_usd=None,
+            gap=None,
+            runtime_s=runtime_s,
+            method=method,
+            evaluation=None,
+            conflict=conflict,
+            iterations=iterations,
+        )

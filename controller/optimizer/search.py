@@ -1,0 +1,69 @@
+"""A solve in progress: the best plan so far, the bound, the count of iterations, and whether to go on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from controller.optimizer.params import Params
+from controller.optimizer.result import PROVED_GAP
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
+from controller.optimizer.stop import Progress, StopRule
+
+_BETTER = 1e-9
+
+
+class Search:
+    """What every method is given, and leaves its findings in.
+
+    Parameters
+    ----------
+    initial : states to start from, such as the plan that runs now; the earlier one stands where costs are equal.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        stop: StopRule,
+        params: Params,
+        seed: int,
+        initial: tuple[AllocationState, ...] = (),
+    ) -> None:
+        self.space = space
+        self.stop = stop
+        self.params = params
+        self.random = np.random.default_rng(seed)
+        self.initial = initial
+        self.best: AllocationState | None = None
+        self.best_usd = math.inf
+        self.lower_bound_usd: float | None = None
+        self.iterations = 0
+        self.proved_optimal = False
+        self.proved_infeasible = False
+        for state in initial:
+            self.offer(state)
+
+    def offer(self, state: AllocationState) -> bool:
+        """Keep a copy of ``state`` if it keeps the limits and is cheaper than the best by more than rounding."""
+        cost = state.cost_usd()
+        if not cost < self.best_usd - _BETTER * abs(cost) or not state.keeps_limits:
+            return False
+        self.best, self.best_usd = state.copy(), cost
+        return True
+
+    @property
+    def progress(self) -> Progress:
+        """What stop rules are told; a plan that serves too little is none to them."""
+        enough = self.best is not None and self.best.serves_enough
+        return Progress(self.iterations, self.best_usd if enough else math.inf, self.lower_bound_usd)
+
+    def done(self) -> bool:
+        """Whether to stop: by the rule, or because nothing is left to find."""
+        progress = self.progress
+        return self.stop(progress) or progress.gap <= PROVED_GAP
+
+    def out_of_time(self) -> bool:
+        """Whether to stop within an iteration: only time can say so."""
+        return self.stop.remaining_s() <= 0

@@ -1,0 +1,159 @@
+"""One call: an instance, when to stop, a seed; a plan that the judge accepts, or why there is none."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from controller.domain.arrays import Floats, Ints
+from controller.domain.instance import Instance
+from controller.domain.plan import Plan
+from controller.errors import SettingsError, SolverError
+from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.exact import Limits, branch_and_bound, milp
+from controller.optimizer.infeasible import explain, whole_numbers
+from controller.optimizer.multi_start import multi_start, rerouted
+from controller.optimizer.params import Params
+from controller.optimizer.relaxation import add_lower_bound
+from controller.optimizer.reroute import known_arrays, within_limits
+from controller.optimizer.result import Result
+from controller.optimizer.routing import place_idle_types
+from controller.optimizer.search import Search
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
+from controller.optimizer.stop import StopRule
+
+_FALLBACK_GAP = 0.01
+
+
+def gh(search: Search) -> None:
+    """GH: one construction, types in descending arrival rate."""
+    greedy = Greedy.of(search.space)
+    search.offer(greedy.build(next(fixed_orders(search.space.instance))))
+
+
+def agh(search: Search) -> None:
+    """AGH: GH first, then the lower bound, then starts and descents until told to stop."""
+    gh(search)
+    add_lower_bound(search)
+    multi_start(search)
+
+
+def exact(search: Search) -> None:
+    """Solve the MILP from GH's plan, or the initial one where that is cheaper."""
+    gh(search)
+    milp(search)
+
+
+METHODS: Mapping[str, Callable[[Search], None]] = MappingProxyType({"agh": agh, "gh": gh, "milp": exact})
+"""The methods by name: each improves what a search has found until it is told to stop."""
+
+
+def solve(
+    instance: Instance,
+    stop: StopRule,
+    seed: int = 0,
+    params: Params | None = None,
+    initial: Plan | None = None,
+    method: str = "agh",
+    clock: Callable[[], float] = time.perf_counter,
+) -> Result:
+    """Find a cheap plan.
+
+    Parameters
+    ----------
+    stop : when to stop; with one that counts iterations the outcome depends on nothing but the arguments.
+    seed : of all that is random.
+    initial : a plan to start from, such as the last one; what of it the instance does not know is left out. It
+        comes back where nothing better is found. What runs now, for the price of switching, is the instance's own
+        ``incumbent``.
+    method : a name of :data:`METHODS`.
+    clock : returns seconds; only measures ``runtime_s``.
+
+    Returns
+    -------
+    Result : a plan that keeps every constraint, or the words for what clashes.
+
+    Raises
+    ------
+    SettingsError : there is no such method.
+    SolverError : no plan that keeps ``max_unmet`` was found in time, nor a proof that there is none.
+    """
+    if method not in METHODS:
+        raise SettingsError("method", f"must be one of {', '.join(METHODS)}", method)
+    started = clock()
+    stop.start()
+    params = Params() if params is None else params
+    replicas, shares = known_arrays(instance, Plan() if initial is None else initial)
+    space = SearchSpace.of(instance, keep=np.flatnonzero(replicas))
+    search = Search(space, stop, params, seed, _initial_states(space, replicas, shares))
+    METHODS[method](search)
+    if search.best is None or not search.best.serves_enough:
+        conflict = _fall_back(search)
+        if conflict:
+            return Result.infeasible(
+                method=method, runtime_s=clock() - started, conflict=conflict, iterations=search.iterations
+            )
+    return Result.of_plan(
+        instance,
+        _plan(search),
+        method=method,
+        runtime_s=clock() - started,
+        lower_bound_usd=search.lower_bound_usd,
+        proved=search.proved_optimal,
+        iterations=search.iterations,
+    )
+
+
+def _initial_states(space: SearchSpace, replicas: Ints, shares: Floats) -> tuple[AllocationState, ...]:
+    """Return the old routes with the replicas that they need now, and the old replicas routed anew, if possible."""
+    if not replicas.any():
+        return ()
+    carried = AllocationState.of_shares(space, np.where(space.allowed, shares[:, space.ids], 0.0))
+    kept = AllocationState(space)
+    kept.replicas = within_limits(space.instance, replicas)[space.ids].astype(np.float64)
+    return tuple(state for state in (carried, rerouted(space, kept)) if state.keeps_limits)
+
+
+def _fall_back(search: Search) -> tuple[str, ...]:
+    """Find any plan that keeps ``max_unmet``, or return why there is none.
+
+    Raises
+    ------
+    SolverError : neither was done within the bounds of the fallback.
+    """
+    instance, params = search.space.instance, search.params
+    if not search.proved_infeasible:
+        conflict = explain(instance)
+        if conflict:
+            return conflict
+        timed = math.isfinite(search.stop.remaining_s())
+        seconds = max(search.stop.remaining_s(), params.fallback_s) if timed else math.inf
+        branch_and_bound(search, Limits(seconds, params.fallback_nodes, _FALLBACK_GAP))
+    if search.proved_infeasible:
+        return explain(instance) or whole_numbers(instance)
+    if search.best is None or not search.best.serves_enough:
+        raise SolverError(
+            f"{instance.name}: found no plan that keeps max_unmet, and no proof that there is none, within "
+            f"{params.fallback_nodes} nodes"
+        )
+    return ()
+
+
+def _plan(search: Search) -> Plan:
+    """Return the best plan, types with a rate of zero routed along."""
+    space, best = search.space, search.best
+    if best is None:
+        raise SolverError(f"{space.instance.name}: there is no plan to return")
+    arrays = space.instance.arrays
+    replicas = np.zeros(arrays.num_deployments, dtype=np.int64)
+    shares = np.zeros((arrays.num_types, arrays.num_deployments))
+    replicas[space.ids] = np.rint(best.replicas).astype(np.int64)
+    shares[:, space.ids] = best.shares
+    place_idle_types(space.instance, replicas, shares)
+    return Plan.of_arrays(space.instance, replicas, shares)
