@@ -61,12 +61,10 @@ def json_number(value: Any, reason: DropReason) -> float:
     ------
     BadRowError : with ``reason``.
     """
-    if type(value) is int and abs(value) <= 10 * LARGEST_COUNT:
-        return value
+    if type(value) is int:  # bool is a subclass; JSON's integers have no limit, floats have
+        return value if abs(value) <= 10 * LARGEST_COUNT else math.inf if value > 0 else -math.inf
     if type(value) is float and not math.isnan(value):
         return value
-    if type(value) is int:
-        return math.copysign(math.inf, value)
     raise BadRowError(reason)
 
 

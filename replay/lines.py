@@ -16,7 +16,7 @@ from replay.rows import DropReason, Drops
 LONGEST_LINE_BYTES = 1 << 20
 """A Mooncake row of a million tokens has some 20 KiB of block ids; nothing that is a row comes near this."""
 _CHUNK_BYTES = 1 << 16
-_MOST_INFLATED_BYTES = 1 << 20
+_MOST_INFLATED_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW_BITS = 31
 

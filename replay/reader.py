@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from controller.errors import TraceError
 from replay.formats import KNOWN_FORMATS, Layout, detect_layout
 from replay.lines import read_lines
-from replay.rows import BadRowError, DropReason, Drops, TraceRow
+from replay.rows import BadRowError, Drops, TraceRow
 
 RELATIVE_EPOCH_S = 1_767_225_600.0
 """2026-01-01T00:00:00Z: stands for 0 in formats whose times are relative (BurstGPT, Mooncake)."""
@@ -25,11 +26,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over a file tells: how many rows can be read, from when to when, and whether in order."""
+    """What one pass over a file tells: how many rows can be read, from when to when, and whether in order.
+
+    ``first_s`` and ``last_s`` are 0 where there is no row.
+    """
 
     rows: int
-    first_s: float | None
-    last_s: float | None
+    first_s: float
+    last_s: float
     is_sorted: bool
 
 
@@ -65,20 +69,17 @@ class TraceFile:
     def survey(self) -> Survey:
         """What a first pass over the file tells; it takes about as long as reading it."""
         rows = 0
-        first_s = last_s = before_s = None
+        first_s, last_s, before_s = math.inf, -math.inf, -math.inf
         is_sorted = True
         for row in self._rows_as_written(Drops()):
             time_s = row.time_s
-            if before_s is None or first_s is None or last_s is None:
-                first_s = last_s = time_s
-            elif time_s < before_s:
+            if time_s < before_s:
                 is_sorted = False
-                first_s = min(first_s, time_s)
-            else:
-                last_s = max(last_s, time_s)
+            first_s = min(first_s, time_s)
+            last_s = max(last_s, time_s)
             before_s = time_s
             rows += 1
-        return Survey(rows, first_s, last_s, is_sorted)
+        return Survey(rows, first_s, last_s, is_sorted) if rows else Survey(0, 0.0, 0.0, True)
 
     def rows(self, drops: Drops) -> Iterator[TraceRow]:
         """Yield the rows in order of time, rows of the same time as they stand; count in ``drops`` the ones left out.
@@ -117,10 +118,8 @@ class TraceFile:
                     return detect_layout(line, self.path.name, where, relative_epoch_s)
                 except BadRowError:
                     raise TraceError(where, f"columns must be readable: {KNOWN_FORMATS}", line) from None
-        if DropReason.CORRUPT in drops.by_reason:
-            raise TraceError(
-                where, f"cannot be read: {drops.examples[DropReason.CORRUPT]}, before the first line"
-            )
+        for example in drops.examples.values():
+            raise TraceError(where, f"cannot be read: {example}, before the first line")
         raise TraceError(where, f"must have the columns of a known format, but is empty: {KNOWN_FORMATS}")
 
 
