@@ -25,8 +25,7 @@ def reroute(instance: Instance, plan: Plan, clock: Callable[[], float] = time.pe
     the demand that costs least to shed is shed. The result is infeasible where that breaks ``max_unmet``.
     """
     started = clock()
-    replicas, _ = known_arrays(instance, plan)
-    replicas = within_limits(instance, replicas)
+    replicas = within_limits(instance, plan.within(instance).arrays(instance)[0])
     routed = Plan.of_arrays(instance, replicas, route(instance, replicas))
     served = dict.fromkeys((query_type.name for query_type in instance.query_types), 0.0)
     for entry in routed.routes:
@@ -40,16 +39,6 @@ def reroute(instance: Instance, plan: Plan, clock: Callable[[], float] = time.pe
     if conflict:
         return Result.infeasible(method="reroute", runtime_s=clock() - started, conflict=conflict)
     return Result.of_plan(instance, routed, method="reroute", runtime_s=clock() - started)
-
-
-def known_arrays(instance: Instance, plan: Plan) -> tuple[Ints, Floats]:
-    """Return replicas (D,) and shares (I, D) of that part of a plan which the instance knows."""
-    known = {item.id for item in plan.deployments if item.key in instance.arrays.position}
-    types = {query_type.name for query_type in instance.query_types}
-    return Plan(
-        tuple(item for item in plan.deployments if item.id in known),
-        tuple(entry for entry in plan.routes if entry.deployment in known and entry.query_type in types),
-    ).arrays(instance)
 
 
 def within_limits(instance: Instance, replicas: Ints) -> Ints:

@@ -20,7 +20,7 @@ from controller.optimizer.infeasible import explain, whole_numbers
 from controller.optimizer.multi_start import multi_start, rerouted
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import add_lower_bound
-from controller.optimizer.reroute import known_arrays, within_limits
+from controller.optimizer.reroute import within_limits
 from controller.optimizer.result import Result
 from controller.optimizer.routing import place_idle_types
 from controller.optimizer.search import Search
@@ -89,7 +89,7 @@ def solve(
     started = clock()
     stop.start()
     params = Params() if params is None else params
-    replicas, shares = known_arrays(instance, Plan() if initial is None else initial)
+    replicas, shares = (initial or Plan()).within(instance).arrays(instance)
     space = SearchSpace.of(instance, keep=np.flatnonzero(replicas))
     search = Search(space, stop, params, seed, _initial_states(space, replicas, shares))
     METHODS[method](search)

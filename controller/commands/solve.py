@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
+from controller.commands.options import EXIT_FAILURE, with_exit_codes
 from controller.domain.entities import DeploymentKey
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance, read_incumbent
 from controller.domain.plan import Plan, incumbent_of, read_plan
 from controller.domain.reading import Fields, load_json
-from controller.errors import InputError, InstanceError, SolverError
-from controller.optimizer.params import Params
+from controller.errors import InputError, InstanceError
 from controller.optimizer.result import Result
 from controller.optimizer.solve import METHODS, solve
 from controller.optimizer.stop import AnyOf, MaxIterations, MaxRuntime, StopRule
@@ -74,9 +74,8 @@ the usage is wrong.
     metavar="PLAN.json",
     help="Write the JSON to this file, too.",
 )
-@click.pass_context
+@with_exit_codes
 def solve_command(
-    context: click.Context,
     instance_path: Path,
     method: str,
     time_limit_s: float | None,
@@ -94,25 +93,18 @@ def solve_command(
     A plan has the status "optimal" only where that is proved, else "feasible"; "gap" is how far it may be above the
     optimum, relative to its cost.
     """
-    try:
-        instance = load_instance(instance_path)
-        initial = None
-        if incumbent_path is not None:
-            instance, initial = _with_incumbent(instance, incumbent_path)
-        result = solve(instance, _stop(time_limit_s, iterations), seed, Params(), initial, method)
-        text = json.dumps(as_json(result), indent=2)
-        if output_path is not None:
-            _write(output_path, text)
-    except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        context.exit(2)
-    except SolverError as error:
-        click.echo(f"error: {error}", err=True)
-        context.exit(1)
+    instance = load_instance(instance_path)
+    initial = None
+    if incumbent_path is not None:
+        instance, initial = _with_incumbent(instance, incumbent_path)
+    result = solve(instance, _stop(time_limit_s, iterations), seed, initial=initial, method=method)
+    text = json.dumps(as_json(result), indent=2)
     click.echo(text)
+    if output_path is not None:
+        _write(output_path, text)
     if not result.is_feasible:
         click.echo(f"infeasible: {'; '.join(result.conflict)}", err=True)
-        context.exit(1)
+        raise SystemExit(EXIT_FAILURE)
 
 
 def as_json(result: Result) -> dict[str, Any]:
