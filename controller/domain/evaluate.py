@@ -124,13 +124,17 @@ def evaluate_arrays(instance: Instance, replicas: Ints, shares: Floats) -> Evalu
 
 
 def _demand(instance: Instance, shares: Floats) -> Iterator[ConstraintCheck]:
-    """Constraint 1: each share in [0, 1], together at most 1, and at most ζ_i unmet."""
+    """Constraint 1: each share in [0, 1], together at most 1, and at most ζ_i unmet.
+
+    Where nobody asks nothing is unmet: constraints 4 and 5 let a type with a rate of zero go anywhere, to deployments
+    without a replica, too, and a plan need not spell that out.
+    """
     for i, query_type in enumerate(instance.query_types):
         served = float(shares[i].sum())
         worst_share = float(max(-shares[i].min(initial=0.0), shares[i].max(initial=0.0) - 1.0))
         name = query_type.name
         yield ConstraintCheck("demand", name, served, 1.0, max(served - 1.0, worst_share), (name,))
-        unmet = 1.0 - served
+        unmet = 1.0 - served if query_type.arrival_rate_per_s > 0 else 0.0
         excess = unmet - query_type.max_unmet
         yield ConstraintCheck("max_unmet", name, max(unmet, 0.0), query_type.max_unmet, excess, (name,))
 
