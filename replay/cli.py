@@ -17,12 +17,11 @@ from rich.console import Console
 from controller import logs
 from controller.errors import CoxswainError, InputError
 from replay.display import Display
-from replay.generate import DAY_START_S
 from replay.mapping import DEFAULT_MAP, load_type_map
 from replay.reader import RELATIVE_EPOCH_S
 from replay.replayer import Replayer, ReplayReport
 from replay.rows import Request
-from replay.source import KNOWN_QUERY_TYPES, Source, Tally, generated_source, trace_source
+from replay.source import GENERATED_START_S, KNOWN_QUERY_TYPES, Source, Tally, generated_source, trace_source
 from replay.summary import as_numbers, as_table
 from schemas.base import EARLIEST_S, LATEST_S
 
@@ -202,7 +201,7 @@ def _open(
         return generated_source(
             seed=0 if seed is None else seed,
             scale=1.0 if scale is None else scale,
-            start_s=DAY_START_S if start_s is None else start_s,
+            start_s=GENERATED_START_S if start_s is None else start_s,
         )
     if seed is not None or scale is not None:
         raise click.UsageError(f"--seed and --scale are for the {GENERATED!r} day, not for files.")

@@ -7,14 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replay.day_figures import PROFILES
-from replay.generate import DAY_S, GeneratedDay
+from replay.generate import generate_day
 from replay.mapping import TypeMap, map_rows
 from replay.reader import TraceFile, merge_rows
 from replay.rows import Drops, Request
 
-KNOWN_QUERY_TYPES = tuple(profile.query_type for profile in PROFILES)
-"""The six query types of the default catalog."""
+KNOWN_QUERY_TYPES = (
+    "summarization",
+    "code_generation",
+    "translation",
+    "math_solving",
+    "image_generation",
+    "video_generation",
+)
+"""The six query types of the default catalog, all of which the generated day has."""
+GENERATED_START_S = 1_772_582_400.0
+"""2026-03-04T00:00:00Z, a Wednesday: where the generated day begins unless it is told otherwise."""
+_DAY_H = 24.0
+_HOUR_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -97,9 +107,9 @@ def generated_source(seed: int, scale: float, start_s: float) -> Source:
     SettingsError : a parameter is out of range.
     """
     return Source(
-        requests=GeneratedDay(seed=seed, scale=scale, start_s=start_s),
+        requests=generate_day(start_s=start_s, seed=seed, scale=scale, hours=_DAY_H),
         drops=Drops(),
         query_types=KNOWN_QUERY_TYPES,
         first_s=start_s,
-        last_s=start_s + DAY_S,
+        last_s=start_s + _DAY_H * _HOUR_S,
     )
