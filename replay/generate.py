@@ -19,7 +19,7 @@ from schemas.base import EARLIEST_S, LATEST_S
 DAY_START_S = 1_772_582_400.0
 """2026-03-04T00:00:00Z, a Wednesday."""
 DAY_S = HOURS * HOUR_S
-LARGEST_SCALE = 1000.0
+LARGEST_SCALE = 100.0
 """Beyond it an hour, which is drawn at once, no longer fits into memory."""
 _MICROSECONDS = 1_000_000
 
