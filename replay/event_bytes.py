@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from controller.errors import InputError
 from replay.rows import Request
 from schemas import ClockTick, RequestRateEvent
-from schemas.base import EARLIEST_S
+from schemas.base import EARLIEST_S, LATEST_S
 
 FASTEST_TOLD = 1e9
-"""What a tick says of a replay without a limit: a message cannot carry infinity."""
+"""What a tick says of a replay without a limit to its speed: a message cannot carry infinity."""
 
 
 @cache
@@ -79,5 +79,9 @@ def heartbeat_bytes(time_s: float, query_type: str, source: str) -> bytes:
 
 
 def tick_bytes(now_s: float, speed: float) -> bytes:
-    """Return the replayer's time and speed; no limit at all is told as :data:`FASTEST_TOLD`."""
-    return ClockTick(now=now_s, speed=min(speed, FASTEST_TOLD)).encode()
+    """Return the replayer's time and speed, both held to what a message may carry.
+
+    >>> tick_bytes(1772582400.0, float("inf")).decode()
+    '{"schema":"clock/1","now":1772582400.0,"speed":1000000000.0}'
+    """
+    return ClockTick(now=min(now_s, LATEST_S), speed=min(speed, FASTEST_TOLD)).encode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from schemas import Topic
 
 log = get_logger(__name__)
 
-_UNPACED_STEP_S = 60.0
+_LONGEST_STEP_S = 60.0
 _LONGEST_CATCH_UP_S = 1.0
 _CHUNK_RECORDS = 10_000
 
@@ -88,7 +88,8 @@ class Replayer:
     query_types : those that heartbeats speak for.
     drain_s : how long the clock goes on after the last request, s of the trace; nothing else is sent then.
     on_progress : called after every step.
-    step_wall_s : length of a step, s of wall time; without a limit to the speed a step is 60 s of the trace.
+    step_wall_s : length of a step, s of wall time, unless that is more than a minute of the trace: the clock is never
+        further ahead of what was sent.
     connect_timeout_s : how long the broker may take to answer at first.
     security : aiokafka's own options for TLS and SASL.
     record_log : written to instead of Kafka.
@@ -128,9 +129,8 @@ class Replayer:
         self._query_types = tuple(query_types)
         self._drain_s = drain_s
         self._on_progress = on_progress
-        self._is_paced = math.isfinite(speed)
-        self._step_wall_s = step_wall_s
-        self._step_s = step_wall_s * speed if self._is_paced else _UNPACED_STEP_S
+        self._step_s = min(step_wall_s * speed, _LONGEST_STEP_S)
+        self._step_wall_s = self._step_s / speed
         self._log = record_log or KafkaLog(bootstrap_servers, connect_timeout_s, security=security)
         self._sleep = sleep
         self._monotonic = monotonic
@@ -168,13 +168,12 @@ class Replayer:
             report.wall_s = self._monotonic() - started_s
         return report
 
-    async def _play(self, entries: Iterable[Entry], report: ReplayReport, started_s: float) -> None:
-        rest = iter(entries)
+    async def _play(self, rest: Iterator[Entry], report: ReplayReport, started_s: float) -> None:
         pending = next(rest, None)
         if pending is None:
             return
         first_s = last_s = pending.time_s
-        pace = _Pace(self._step_wall_s, self._sleep, self._monotonic) if self._is_paced else None
+        pace = _Pace(self._step_wall_s, self._sleep, self._monotonic)
         step = 0
         while pending is not None or first_s + step * self._step_s < last_s + self._drain_s:
             step += 1
@@ -191,11 +190,10 @@ class Replayer:
                 wall_s = self._monotonic() - started_s
                 rate_per_s = report.sent / wall_s if wall_s > 0 else 0.0
                 self._on_progress(Progress(report.sent, end_s, wall_s, rate_per_s))
-            if pace is not None:
-                await pace.until(step)
+            await pace.until(step)
 
     async def _send_step(
-        self, end_s: float, pending: Entry | None, rest: Iterable[Entry], report: ReplayReport
+        self, end_s: float, pending: Entry | None, rest: Iterator[Entry], report: ReplayReport
     ) -> Entry | None:
         """Move the clock to ``end_s``, send all that lies before it, and return the first that does not."""
         await self._log.append(Topic.CLOCK, 0, [tick_bytes(end_s, self._speed)], None)
@@ -205,7 +203,7 @@ class Replayer:
             if len(chunk) == _CHUNK_RECORDS:
                 await self._send(chunk, report)
                 chunk = []
-            pending = next(iter(rest), None)
+            pending = next(rest, None)
         if chunk:
             await self._send(chunk, report)
         return pending

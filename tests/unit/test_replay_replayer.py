@@ -14,6 +14,7 @@ from controller.errors import BrokerError, InputError
 from replay.replayer import Progress, Replayer
 from replay.rows import Request
 from schemas import ClockTick, RequestRateEvent, Topic
+from schemas.base import LATEST_S
 
 T0 = 1_772_582_400.0
 
@@ -224,6 +225,19 @@ async def test_without_a_limit_there_is_no_sleep_and_the_tick_still_says_a_speed
     assert [tick.now - T0 for tick in log.ticks[:2]] == [60.0, 120.0]
 
 
+async def test_however_fast_the_clock_is_never_more_than_a_minute_ahead_of_what_was_sent() -> None:
+    machine = FakeTime()
+    log = FakeLog()
+    await replayer(log, 1e12, machine).run(requests_at(0.0, 600.0))
+    assert [tick.now - T0 for tick in log.ticks] == [60.0 * n for n in range(1, 12)]
+
+
+async def test_the_last_moments_of_the_last_year_can_be_replayed() -> None:
+    log = FakeLog()
+    report = await replayer(log, math.inf, drain_s=3600.0).run([Request(LATEST_S - 1.0, "translation", 1, 1)])
+    assert (report.sent, log.ticks[-1].now) == (1, LATEST_S)
+
+
 async def test_after_the_last_request_only_the_clock_goes_on_until_the_drain_is_over() -> None:
     machine = FakeTime()
     log = FakeLog()
@@ -301,18 +315,18 @@ async def test_a_query_type_that_no_message_may_carry_is_refused_by_name() -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "make"),
     [
-        ("speed", {"speed": 0.0}),
-        ("speed", {"speed": math.nan}),
-        ("step_wall_s", {"speed": 1.0, "step_wall_s": 0.0}),
-        ("heartbeat_s", {"speed": 1.0, "heartbeat_s": -1.0}),
-        ("drain_s", {"speed": 1.0, "drain_s": math.inf}),
+        ("speed", lambda: Replayer("nowhere:9092", 0.0)),
+        ("speed", lambda: Replayer("nowhere:9092", math.nan)),
+        ("step_wall_s", lambda: Replayer("nowhere:9092", 1.0, step_wall_s=0.0)),
+        ("heartbeat_s", lambda: Replayer("nowhere:9092", 1.0, heartbeat_s=-1.0)),
+        ("drain_s", lambda: Replayer("nowhere:9092", 1.0, drain_s=math.inf)),
     ],
 )
-def test_a_speed_or_a_duration_out_of_range_is_named(name: str, options: dict[str, float]) -> None:
+def test_a_speed_or_a_duration_out_of_range_is_named(name: str, make: Callable[[], Replayer]) -> None:
     with pytest.raises(InputError, match=name):
-        Replayer("nowhere:9092", **options)
+        make()
 
 
 def test_the_machine_keeps_the_time_unless_told_otherwise() -> None:
