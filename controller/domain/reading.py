@@ -68,7 +68,7 @@ class Fields:
 
     def path(self, name: str) -> str:
         """Return the path of a field of this object."""
-        return f"{self._where}.{name}" if self._where else name
+        return ".".join(part for part in (self._where, name) if part)
 
     def take(self, name: str, default: T = _REQUIRED) -> Any | T:
         """Return a field's raw value, or ``default`` where it is absent."""
