@@ -27,7 +27,7 @@ class Params:
 
     bound_share: float = 0.4
     bound_rounds: int = 200
-    bound_gap: float = 1e-4
+    bound_gap: float = 1e-3
     ruin_share: float = 0.75
     least_saving: float = 1e-5
     node_limit: int | None = None

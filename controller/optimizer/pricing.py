@@ -79,13 +79,13 @@ class Pricer:
         """Return the best column of each deployment; it keeps both capacities."""
         return self._best(prices, self._load, slice(None))
 
-    def bound(self, prices: Prices) -> Floats:
-        """Return (D,) a number that no column's reduced cost is below.
+    def bound(self, prices: Prices, columns: Columns) -> Floats:
+        """Return (D,) a number that no column's reduced cost is below, given the best ``columns`` for ``prices``.
 
         Where compute binds one type first and memory another, the load of :meth:`price` takes up more than either
         constraint does; each constraint alone is the relaxation that bounds.
         """
-        reduced = self._best(prices, self._load, slice(None)).reduced_usd
+        reduced = columns.reduced_usd.copy()
         if len(self._mixed):
             by_compute = self._best(prices, self._compute, self._mixed).reduced_usd
             by_memory = self._best(prices, self._memory, self._mixed).reduced_usd

@@ -47,14 +47,14 @@ def lower_bound(
         master.add(start.open, Columns(np.zeros(space.num_deployments), start.replicas, start.shares.T))
     first = _alone_prices(space)
     columns = pricer.price(first)
-    best, center = lagrangian_bound(space, first, pricer.bound(first)), first
+    best, center = lagrangian_bound(space, first, pricer.bound(first, columns)), first
     master.add(_promising(space, columns.reduced_usd), columns)
     value, smoothing = np.inf, _SMOOTHING
     for _ in range(params.bound_rounds):
         value, duals = master.solve()
         prices = duals.blend(center, smoothing)
         columns = pricer.price(prices)
-        bound = lagrangian_bound(space, prices, pricer.bound(prices))
+        bound = lagrangian_bound(space, prices, pricer.bound(prices, columns))
         if bound > best:
             best, center = bound, prices
         if value - best <= params.bound_gap * abs(value) or should_stop():

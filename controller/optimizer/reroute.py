@@ -34,7 +34,8 @@ def reroute(instance: Instance, plan: Plan, clock: Callable[[], float] = time.pe
         f"the replicas that run serve {served[query_type.name]:.4g} of {query_type.name}; "
         f"max_unmet {query_type.max_unmet:g} asks for {1 - query_type.max_unmet:.4g}"
         for query_type in instance.query_types
-        if 1.0 - served[query_type.name] > query_type.max_unmet + _ROUNDING
+        if query_type.arrival_rate_per_s > 0
+        and 1.0 - served[query_type.name] > query_type.max_unmet + _ROUNDING
     )
     if conflict:
         return Result.infeasible(method="reroute", runtime_s=clock() - started, conflict=conflict)

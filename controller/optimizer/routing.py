@@ -87,15 +87,12 @@ def _cheapest(instance: Instance, replicas: Floats, types: Ints, at: Ints) -> Fl
 def place_idle_types(instance: Instance, replicas: Ints, shares: Floats) -> None:
     """Give every type with a rate of zero a place in ``shares`` (I, D): queries may come before the next plan.
 
-    It is the fastest running deployment within its limits. Where none runs and ``max_unmet`` asks for a route
-    nevertheless it is the fastest of all, with no replica: constraints 4 and 5 hold, as nothing is sent there.
+    It is the fastest running deployment that keeps the type's objectives, if there is one; it costs nothing.
     """
     arrays = instance.arrays
-    within = (mean_excess(instance) <= 0).all(axis=0) & arrays.fast_enough
+    fit = (mean_excess(instance) <= 0).all(axis=0) & arrays.fast_enough & (replicas > 0)
     for i in np.flatnonzero(arrays.queries_per_s <= 0):
         shares[i] = 0.0
-        choice = np.flatnonzero(within[i] & (replicas > 0))
-        if not len(choice) and arrays.max_unmet[i] < 1.0:
-            choice = np.flatnonzero(within[i])
-        if len(choice):
-            shares[i, choice[np.argmin(arrays.delay_s[i, choice])]] = 1.0
+        places = np.flatnonzero(fit[i])
+        if len(places):
+            shares[i, places[np.argmin(arrays.delay_s[i, places])]] = 1.0
