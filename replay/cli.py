@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from controller import logs
 from controller.errors import CoxswainError, InputError
+from controller.logs import configure
 from replay.display import Display
 from replay.mapping import DEFAULT_MAP, load_type_map
 from replay.reader import RELATIVE_EPOCH_S
@@ -165,7 +165,7 @@ def replay_command(
             for _ in requests:
                 pass
         else:
-            logs.configure()
+            configure()
             with Display(Console(stderr=True), source, tally, limit) as display:
                 replayer = Replayer(
                     bootstrap,
