@@ -64,6 +64,7 @@ class PartitionLedger:
     as_of_s : the clock when the partition last moved; None where no clock was known.
     buckets : bucket number -> query type -> totals; open, or closed within ``retention_s``.
     counted, late, refused, duplicates : records since offset 0. ``skipped`` are offsets that the broker had lost.
+    touched : buckets that were counted into since whoever writes the ledger down last cleared this.
     """
 
     windowing: Windowing
@@ -78,6 +79,7 @@ class PartitionLedger:
     refused: int = 0
     duplicates: int = 0
     skipped: int = 0
+    touched: set[int] = field(default_factory=set, compare=False, repr=False)
 
     def add(self, query_type: str, event_time_s: float, totals: Totals) -> bool:
         """Count one record; return False where it is late."""
@@ -88,6 +90,7 @@ class PartitionLedger:
         by_type = self.buckets.setdefault(bucket, {})
         before = by_type.get(query_type)
         by_type[query_type] = totals if before is None else before + totals
+        self.touched.add(bucket)
         self.counted += 1
         bucket_s = self.windowing.bucket_s
         self.since_s = bucket * bucket_s if self.since_s is None else min(self.since_s, bucket * bucket_s)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controller.errors import TraceError
 from replay.generate import DAY_START_S
-from replay.mapping import default_type_map
+from replay.mapping import DEFAULT_MAP
 from replay.reader import RELATIVE_EPOCH_S
 from replay.rows import Request
 from replay.source import Source, generated_source, trace_source
@@ -61,7 +61,7 @@ def of_traces(paths: Sequence[Path]) -> Scenario:
     ------
     TraceError : a file cannot be read, or there is no row in any.
     """
-    source = trace_source(paths, default_type_map(), RELATIVE_EPOCH_S)
+    source = trace_source(paths, DEFAULT_MAP, RELATIVE_EPOCH_S)
     name = ", ".join(path.name for path in paths)
     if source.last_s <= source.first_s:
         raise TraceError(name, "must hold at least two requests, at different times")

@@ -91,4 +91,5 @@ def plan_consumer(connection: KafkaConnection) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         # Only where our position is gone from the log: what is still there comes again, and the fence sorts it out.
         auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,8 +16,9 @@ from controller.demand.counting import PartitionLedger, Totals, Windowing
 from controller.errors import MessageError
 from controller.logs import get_logger
 from controller.settings import Settings
-from controller.stream.codec import decode_event, ledger_of, snapshot_of
+from controller.stream.codec import decode_event, ledger_of
 from controller.stream.recent_ids import RecentIds
+from controller.stream.snapshot_bytes import SnapshotWriter
 from controller.stream.transport import Chunk
 from schemas import DeadLetter, DemandSnapshot, RequestRateEvent, Topic
 
@@ -30,6 +30,7 @@ Decoded = list[tuple[int, RequestRateEvent | MessageError, bytes]]
 @dataclass(slots=True)
 class _Partition:
     ledger: PartitionLedger
+    writer: SnapshotWriter
     recent_ids: RecentIds
     is_at_end: bool = False
     is_dirty: bool = True
@@ -40,14 +41,14 @@ class Ingest:
 
     Parameters
     ----------
-    table : partition (as text) -> ledger, as :class:`schemas.DemandSnapshot` in plain data.
+    table : partition (as text) -> ledger, as the bytes of a :class:`schemas.DemandSnapshot`.
     clock : judges what is too far ahead.
     query_types : the names that are known.
     """
 
     def __init__(
         self,
-        table: MutableMapping[str, dict[str, Any]],
+        table: MutableMapping[str, bytes],
         clock: Clock,
         settings: Settings,
         query_types: frozenset[str],
@@ -67,14 +68,14 @@ class Ingest:
         """
         ledger = self._load(partition)
         window = self._settings.ingest.duplicate_window_records
-        self._partitions[partition] = _Partition(ledger, RecentIds(window))
+        self._partitions[partition] = _Partition(ledger, SnapshotWriter(ledger), RecentIds(window))
         return max(0, ledger.next_offset - window)
 
     def _load(self, partition: int) -> PartitionLedger:
         stored = self._table.get(str(partition))
         if stored is not None:
             try:
-                return ledger_of(DemandSnapshot.model_validate(stored), self._windowing)
+                return ledger_of(DemandSnapshot.model_validate_json(stored), self._windowing)
             except (ValidationError, MessageError) as error:
                 # A count that cannot be trusted is made anew from the source, never guessed.
                 log.warning(
@@ -147,7 +148,7 @@ class Ingest:
         ledger.advance(ledger.next_offset, now_s if now_s > 0 else None)
         held.is_at_end = is_at_end
         held.is_dirty = True
-        self._table[str(partition)] = snapshot_of(ledger, is_at_end=is_at_end).model_dump(mode="json")
+        self._table[str(partition)] = held.writer.write(is_at_end=is_at_end)
         return letters
 
     def note_end(self, partition: int, *, is_at_end: bool) -> None:
@@ -157,12 +158,12 @@ class Ingest:
             held.is_at_end = is_at_end
             held.is_dirty = True
 
-    def snapshots(self, *, everything: bool) -> Iterator[DemandSnapshot]:
-        """Yield the snapshots that changed since they were last taken, or all of them."""
-        for held in self._partitions.values():
+    def snapshots(self, *, everything: bool) -> Iterator[tuple[int, bytes]]:
+        """Yield partition and snapshot of those that changed since they were last taken, or of all."""
+        for partition, held in self._partitions.items():
             if everything or held.is_dirty:
                 held.is_dirty = False
-                yield snapshot_of(held.ledger, is_at_end=held.is_at_end)
+                yield partition, held.writer.write(is_at_end=held.is_at_end)
 
 
 def windowing_of(settings: Settings) -> Windowing:

@@ -106,7 +106,8 @@ class Planner:
     def take(self, chunk: Chunk) -> None:
         """Apply the newest snapshot of each source partition in a chunk of the demand topic."""
         windowing = windowing_of(self._settings)
-        for raw in chunk.values:
+        # Snapshots are absolute: of each source partition, which is the key, the last one says it all.
+        for raw in dict(zip(chunk.keys, chunk.values, strict=True)).values():
             try:
                 snapshot = DemandSnapshot.model_validate_json(raw or b"", extra="ignore")
                 self._window.apply(ledger_of(snapshot, windowing), snapshot.at_end)

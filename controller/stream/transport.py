@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import faust
-from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 MAX_CHUNK_RECORDS = 5000
+FETCH_MAX_WAIT_MS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Chunk:
     """
 
     offsets: list[int]
+    keys: list[bytes | None]
     values: list[bytes | None]
     is_at_end: bool
 
@@ -61,6 +63,18 @@ _FAUST_LOGGER = logging.getLogger("faust")
 """Faust names a service's logger after its module; ours would pass for Coxswain's own words."""
 
 
+class _PromptThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, without the second and a half that it lets a broker sit on an empty fetch.
+
+    A broker that has nothing for the first partition asked for may answer for none of them until then.
+    """
+
+    def _create_worker_consumer(self, transport: Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
+
+
 class ChunkConsumer(Consumer):
     """Faust's consumer, delivering :class:`Chunk` for the owner's ``chunk_topics``."""
 
@@ -70,6 +84,9 @@ class ChunkConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self._next_offset: dict[TP, int] = {}
         self._unverified: set[TP] = set()
+
+    def _new_consumer_thread(self) -> _PromptThread:
+        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def _owner(self) -> PartitionOwner:
@@ -153,7 +170,9 @@ class ChunkConsumer(Consumer):
             last = part[-1]
             is_at_end = highwater is not None and last.offset + 1 >= highwater
             message = self._to_message(tp, last)
-            chunk: Any = Chunk([r.offset for r in part], [r.value for r in part], is_at_end)
+            chunk: Any = Chunk(
+                [r.offset for r in part], [r.key for r in part], [r.value for r in part], is_at_end
+            )
             message.value = chunk
             self._next_offset[tp] = last.offset + 1
             # Faust takes the jump from the chunk before for a gap to be acknowledged; there is none.

@@ -49,7 +49,9 @@ class Worker:
         self._clock: Clock = ReplayClock() if settings.clock == "replay" else WallClock()
         self.app = _faust_app(settings, connection, source_partitions)
         self.app.owner = self
-        ledgers = self.app.Table(INGEST_TABLE, partitions=source_partitions)
+        ledgers = self.app.Table(
+            INGEST_TABLE, partitions=source_partitions, value_type=bytes
+        )
         memory = PlannerMemory(self.app.Table(PLANNER_TABLE, partitions=1))
         self._ingest = Ingest(ledgers, self._clock, settings, frozenset(catalog.type_names))
         self._planner = Planner(
@@ -128,10 +130,8 @@ class Worker:
                     self._ingest.note_end(tp.partition, is_at_end=consumer.is_at_end(tp))
             is_due = loop.time() - refreshed >= ingest.refresh_interval_s
             refreshed = loop.time() if is_due else refreshed
-            for snapshot in self._ingest.snapshots(everything=is_due):
-                await self._demand.send(
-                    key=str(snapshot.partition).encode(), value=snapshot.encode(), partition=0
-                )
+            for partition, snapshot in list(self._ingest.snapshots(everything=is_due)):
+                await self._demand.send(key=str(partition).encode(), value=snapshot, partition=0)
 
     async def run(self) -> None:
         """Run until SIGINT or SIGTERM, or until a part fails; then stop everything, and say why.

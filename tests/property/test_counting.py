@@ -1,19 +1,19 @@
 """The ledger: every record in exactly one state, whatever the order, and the same after a restart anywhere."""
 
-from dataclasses import asdict
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.demand.counting import PartitionLedger, Totals, Windowing
 from controller.stream.codec import ledger_of, snapshot_of
+from controller.stream.snapshot_bytes import SnapshotWriter
+from schemas import DemandSnapshot
 
 WINDOWING = Windowing(bucket_s=10.0, allowed_lateness_s=30.0, retention_s=120.0)
 START_S = 1_000_000_000.0
 
 records = st.lists(
     st.tuples(
-        st.sampled_from(["chat", "code"]),
+        st.sampled_from(["chat", 'code "é']),
         st.floats(min_value=0.0, max_value=400.0).map(lambda s: START_S + round(s, 3)),
         st.integers(min_value=0, max_value=5),
     ),
@@ -63,9 +63,20 @@ def test_a_ledger_that_was_written_down_and_read_back_goes_on_as_if_nothing_had_
 ) -> None:
     whole = fill(PartitionLedger(WINDOWING, 3), part)
     broken_off = fill(PartitionLedger(WINDOWING, 3), part[:at])
-    written = snapshot_of(broken_off, is_at_end=False).model_dump(mode="json")
-    resumed = ledger_of(type(snapshot_of(broken_off, is_at_end=False)).model_validate(written), WINDOWING)
-    assert asdict(fill(resumed, part[at:])) == asdict(whole)
+    written = SnapshotWriter(broken_off).write(is_at_end=False)
+    resumed = ledger_of(DemandSnapshot.model_validate_json(written), WINDOWING)
+    assert fill(resumed, part[at:]) == whole
+
+
+@given(st.lists(records, max_size=4), st.booleans())
+def test_the_fast_writer_writes_what_the_schema_writes(
+    parts: list[list[tuple[str, float, int]]], at_end: bool
+) -> None:
+    ledger = PartitionLedger(WINDOWING, 3)
+    writer = SnapshotWriter(ledger)
+    for part in [[], *parts]:
+        fill(ledger, part)
+        assert writer.write(is_at_end=at_end) == snapshot_of(ledger, is_at_end=at_end).encode()
 
 
 @given(records)

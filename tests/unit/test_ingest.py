@@ -19,14 +19,18 @@ def event(at_s: float = 0.0, **changes: Any) -> bytes:
 
 
 def chunk(*values: bytes | None, first: int = 0) -> Chunk:
-    return Chunk(list(range(first, first + len(values))), list(values), is_at_end=True)
+    return chunk_at(list(range(first, first + len(values))), *values)
+
+
+def chunk_at(offsets: list[int], *values: bytes | None) -> Chunk:
+    return Chunk(offsets, [None] * len(values), list(values), is_at_end=True)
 
 
 class Ingesting:
     """One partition of ingest, with its table and what it refused."""
 
-    def __init__(self, table: dict[str, Any] | None = None, **ingest: Any) -> None:
-        self.table: dict[str, Any] = {} if table is None else table
+    def __init__(self, table: dict[str, bytes] | None = None, **ingest: Any) -> None:
+        self.table: dict[str, bytes] = {} if table is None else table
         self.clock = ReplayClock(T + 1000)
         settings = Settings.model_validate({"ingest": ingest})
         self.ingest = Ingest(self.table, self.clock, settings, frozenset({"chat", "code"}))
@@ -39,7 +43,7 @@ class Ingesting:
 
     @property
     def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self.table["0"]
+        state: dict[str, Any] = json.loads(self.table["0"])
         return state
 
     def totals(self) -> dict[str, int]:
@@ -139,13 +143,13 @@ def test_the_clock_judges_what_is_too_far_ahead_not_the_events() -> None:
 def test_offsets_that_the_broker_lost_are_counted_as_skipped() -> None:
     part = Ingesting()
     part.take(chunk(event(0)))
-    part.take(Chunk([5, 9], [event(1), event(2)], is_at_end=True))
+    part.take(chunk_at([5, 9], event(1), event(2)))
     assert part.totals() == {"counted": 3, "late": 0, "refused": 0, "duplicates": 0, "skipped": 7}
     assert part.state["next_offset"] == 10
 
 
 def test_a_state_that_cannot_be_trusted_is_counted_anew() -> None:
-    part = Ingesting({"0": {"schema": "demand/1", "next_offset": -4}})
+    part = Ingesting({"0": b'{"schema": "demand/1", "next_offset": -4}'})
     assert part.resumed_at == 0
     part.take(chunk(event(0)))
     assert part.totals()["counted"] == 1
@@ -161,11 +165,13 @@ def test_a_chunk_of_a_partition_that_was_taken_away_is_left_to_its_new_owner() -
 
 def test_snapshots_are_published_when_something_changed_and_when_all_are_asked_for() -> None:
     part = Ingesting()
-    assert [s.partition for s in part.ingest.snapshots(everything=False)] == [0], "that it is empty is news"
+    assert [partition for partition, _ in part.ingest.snapshots(everything=False)] == [0], (
+        "that it is empty is news"
+    )
     assert not list(part.ingest.snapshots(everything=False))
     part.take(chunk(event(0)))
-    (snapshot,) = part.ingest.snapshots(everything=False)
-    assert (snapshot.next_offset, snapshot.at_end) == (1, True)
+    ((_, raw),) = part.ingest.snapshots(everything=False)
+    assert (json.loads(raw)["next_offset"], json.loads(raw)["at_end"]) == (1, True)
     part.ingest.note_end(0, is_at_end=True)
     assert not list(part.ingest.snapshots(everything=False))
     part.ingest.note_end(0, is_at_end=False)
