@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +75,9 @@ class WarmHighs(pulp.HiGHS):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds a run of branch and bound: seconds, nodes (None for any), and the gap that is good enough."""
+    """What bounds branch and bound: seconds that are left, nodes (None for any), and the gap that is good enough."""
 
-    seconds: float
+    remaining_s: Callable[[], float]
     nodes: int | None
     gap: float
 
@@ -90,23 +90,22 @@ def milp(search: Search) -> None:
     """
     counts = (search.stop.remaining_iterations(), search.params.node_limit)
     nodes = min((count for count in counts if count is not None), default=None)
-    branch_and_bound(search, Limits(search.stop.remaining_s(), nodes, search.params.milp_gap))
+    branch_and_bound(search, Limits(search.stop.remaining_s, nodes, search.params.milp_gap))
 
 
 def branch_and_bound(search: Search, limits: Limits) -> None:
     """Solve the MILP within ``limits``; the plan, the bound, and what was proved go to ``search``."""
     space = search.space
-    started_s = search.stop.remaining_s()
-    model = build(space, should_stop=search.out_of_time if limits.seconds <= started_s else lambda: False)
+    model = build(space, should_stop=lambda: limits.remaining_s() <= 0)
     if model is None:
         return
-    seconds = limits.seconds - (started_s - search.stop.remaining_s() if math.isfinite(started_s) else 0.0)
     options: dict[str, Any] = {
         "gapRel": limits.gap,
         "gapAbs": 0.0,
         "mip_feasibility_tolerance": _TOLERANCE,
         "primal_feasibility_tolerance": _TOLERANCE,
     }
+    seconds = limits.remaining_s()
     if math.isfinite(seconds):
         options["timeLimit"] = max(seconds, 0.0)
     if limits.nodes is not None:

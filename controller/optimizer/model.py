@@ -62,20 +62,20 @@ def build(
     deployments = range(space.num_deployments)
     types = [int(i) for i in np.flatnonzero(~space.idle_types)]
     cap = np.where(np.isfinite(space.cap), space.cap, 1e9)
-    replicas = [pulp.LpVariable(f"replicas_{d}", 0, float(cap[d]), pulp.LpInteger) for d in deployments]
+    replicas = [problem.add_variable(f"replicas_{d}", 0, float(cap[d]), pulp.LpInteger) for d in deployments]
     active = [
-        replicas[d] if cap[d] == 1 else pulp.LpVariable(f"active_{d}", 0, 1, pulp.LpInteger)
+        replicas[d] if cap[d] == 1 else problem.add_variable(f"active_{d}", 0, 1, pulp.LpInteger)
         for d in deployments
     ]
     shares = {
-        (int(i), int(d)): pulp.LpVariable(f"share_{i}_{d}", 0, 1) for i, d in np.argwhere(space.allowed)
+        (int(i), int(d)): problem.add_variable(f"share_{i}_{d}", 0, 1) for i, d in np.argwhere(space.allowed)
     }
-    unmet = {i: pulp.LpVariable(f"unmet_{i}", 0, float(space.max_unmet[i])) for i in types}
+    unmet = {i: problem.add_variable(f"unmet_{i}", 0, float(space.max_unmet[i])) for i in types}
     shortfall = {}
     if objective == "shortfall":
-        shortfall = {i: pulp.LpVariable(f"shortfall_{i}", 0, 1) for i in types}
+        shortfall = {i: problem.add_variable(f"shortfall_{i}", 0, 1) for i in types}
     started = {
-        d: pulp.LpVariable(f"started_{d}", 0)
+        d: problem.add_variable(f"started_{d}", 0)
         for d in deployments
         if space.start_usd[d] > 0 and objective == "cost"
     }

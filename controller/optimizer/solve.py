@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -132,15 +131,15 @@ def _fall_back(search: Search) -> tuple[str, ...]:
         conflict = explain(instance)
         if conflict:
             return conflict
-        timed = math.isfinite(search.stop.remaining_s())
-        seconds = max(search.stop.remaining_s(), params.fallback_s) if timed else math.inf
-        branch_and_bound(search, Limits(seconds, params.fallback_nodes, _FALLBACK_GAP))
+        extra_s = max(params.fallback_s - search.stop.remaining_s(), 0.0)
+        limits = Limits(lambda: search.stop.remaining_s() + extra_s, params.fallback_nodes, _FALLBACK_GAP)
+        branch_and_bound(search, limits)
     if search.proved_infeasible:
         return explain(instance) or whole_numbers(instance)
     if search.best is None or not search.best.serves_enough:
         raise SolverError(
-            f"{instance.name}: found no plan that keeps max_unmet, and no proof that there is none, within "
-            f"{params.fallback_nodes} nodes"
+            f"{instance.name}: found no plan that keeps max_unmet, and no proof that there is none; the last attempt "
+            f"was held to {params.fallback_s:g} s and {params.fallback_nodes} nodes"
         )
     return ()
 

@@ -1,0 +1,107 @@
+"""The MILP: proved against every possibility counted out, and bounded by nodes instead of time."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.domain.arrays import Ints
+from controller.domain.entities import FoundationModel, GpuTier, QueryType, Switching
+from controller.domain.evaluate import evaluate, evaluate_arrays
+from controller.domain.instance import Instance
+from controller.domain.instance_file import load_instance
+from controller.optimizer.model import build
+from controller.optimizer.routing import route
+from controller.optimizer.solve import solve
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.stop import MaxIterations
+
+INSTANCES = Path(__file__).parents[1] / "data" / "instances"
+UNTIL_PROVED = MaxIterations(10**6)
+
+CHAT = QueryType("chat", 3.0, 400, 150, 4.0, 0.06, 2e-5, 0.004, 1e-7)
+CODE = QueryType("code", 1.0, 900, 300, 9.0, 0.09, 1e-5, 0.008, 1e-7)
+SMALL = FoundationModel("small", 3, 6, 1e-4, {"chat": 0.07, "code": 0.08})
+LARGE = FoundationModel("large", 8, 16, 2e-4, {"chat": 0.04, "code": 0.05})
+CHEAP = GpuTier("cheap", 24, 900, 150, 0.6, (1, 2), (1, 2), tp_efficiency=0.85, pp_hop_s=0.001)
+FAST = GpuTier("fast", 80, 3300, 900, 2.5, (1,), (1,))
+TINY = Instance("tiny", 24, (CHAT, CODE), (SMALL, LARGE), (CHEAP, FAST), storage_usd_per_gb_h=1e-4)
+
+VARIANTS = {
+    "free": TINY,
+    "tight budget": replace(TINY, budget_usd=20.0),
+    "few GPUs": replace(TINY, gpu_tiers=(replace(CHEAP, available=1), replace(FAST, available=1))),
+    "one small model fits": replace(TINY, storage_gb=6.0),
+    "mean delay": replace(TINY, delay_slo="average", query_types=(replace(CHAT, delay_slo_s=1.5), CODE)),
+    "must serve": replace(TINY, query_types=(replace(CHAT, max_unmet=0.05), replace(CODE, max_unmet=0.2))),
+    "switching": replace(
+        TINY,
+        switching=Switching(start_s=20_000, load_gb_per_s=0.05),
+        incumbent={next(key for key in TINY.arrays.keys if key.gpu_tier == "fast"): 1},
+    ),
+}
+
+
+def every_fleet(instance: Instance, most: int) -> Iterator[Ints]:
+    """Yield every number of replicas up to ``most``, one configuration for each model on a tier."""
+    pairs = [np.flatnonzero(instance.arrays.pair == pair) for pair in np.unique(instance.arrays.pair)]
+    options = [[(d, r) for d in pair for r in range(1, most + 1)] + [(0, 0)] for pair in pairs]
+    for choice in itertools.product(*options):
+        replicas = np.zeros(instance.arrays.num_deployments, dtype=np.int64)
+        for d, r in choice:
+            replicas[d] += r
+        yield replicas
+
+
+@pytest.mark.parametrize("instance", VARIANTS.values(), ids=VARIANTS.keys())
+def test_the_milp_finds_the_best_of_all_fleets_and_proves_it(instance: Instance) -> None:
+    costs = [
+        judged.cost.total_usd
+        for replicas in every_fleet(instance, most=2)
+        if (judged := evaluate_arrays(instance, replicas, route(instance, replicas))).is_feasible
+    ]
+    result = solve(instance, UNTIL_PROVED, method="milp")
+    assert result.status == "optimal"
+    assert result.objective_usd == pytest.approx(min(costs), rel=1e-6)
+    assert result.gap == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "best_usd"),
+    [("synth-4x4x4-s1", 40.485881), ("synth-6x6x10-s2-x3", 617.813497), ("paper-s1-x1-b100", 74.753239)],
+)
+def test_shared_instances_are_solved_to_the_proved_optimum(name: str, best_usd: float) -> None:
+    result = solve(load_instance(INSTANCES / f"{name}.json"), UNTIL_PROVED, method="milp")
+    assert (result.status, result.objective_usd) == ("optimal", pytest.approx(best_usd, rel=1e-6))
+
+
+def test_a_bounded_run_gives_a_plan_and_a_bound_but_claims_no_proof() -> None:
+    instance = load_instance(INSTANCES / "paper-s10-x30-tight60.json")
+    result = solve(instance, MaxIterations(1), method="milp")
+    assert result.plan is not None
+    assert evaluate(instance, result.plan).is_feasible
+    assert result.lower_bound_usd is not None
+    assert result.objective_usd is not None
+    assert result.lower_bound_usd < result.objective_usd
+    assert result.status == "feasible"
+
+
+def test_constraints_carry_the_names_of_the_formulas() -> None:
+    limited = replace(
+        VARIANTS["mean delay"],
+        budget_usd=50.0,
+        storage_gb=30.0,
+        gpu_tiers=(replace(CHEAP, available=4), FAST),
+    )
+    space = SearchSpace.of(limited)
+    model = build(space)
+    assert model is not None
+    families = {name.rstrip("0123456789_") for name in (constraint.name for constraint in model.problem.constraints())}
+    assert families >= {"demand", "delay", "error", "compute", "one_config", "budget", "storage", "gpus"}
+
+
+def test_building_stops_when_told_to() -> None:
+    assert build(SearchSpace.of(TINY), should_stop=lambda: True) is None
