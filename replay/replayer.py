@@ -86,7 +86,7 @@ class Replayer:
     speed : seconds of the trace per second; ``math.inf`` for as fast as the broker takes it.
     heartbeat_s : seconds of the trace between heartbeats; 0 for none.
     query_types : those that heartbeats speak for.
-    drain_s : how long the clock goes on after the last request, s of the trace; nothing else is sent then.
+    drain_s : how long clock and heartbeats go on after the last request, s of the trace.
     on_progress : called after every step.
     step_wall_s : length of a step, s of wall time, unless that is more than a minute of the trace: the clock is never
         further ahead of what was sent.
@@ -136,7 +136,7 @@ class Replayer:
         self._monotonic = monotonic
 
     async def run(self, requests: Iterable[Request]) -> ReplayReport:
-        """Send every request, then let the clock go on for ``drain_s``.
+        """Send every request, then let clock and heartbeats go on for ``drain_s``.
 
         A cancellation ends it between two steps, and the report of what was sent until then is returned.
 
@@ -156,7 +156,9 @@ class Replayer:
         try:
             num_partitions = await self._log.open()
             await self._play(
-                timeline(requests, num_partitions, self._query_types, self._heartbeat_s), report, started_s
+                timeline(requests, num_partitions, self._query_types, self._heartbeat_s, self._drain_s),
+                report,
+                started_s,
             )
             report.is_complete = True
         except asyncio.CancelledError:

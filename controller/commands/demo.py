@@ -26,10 +26,21 @@ from controller.demo.summary import DemoSummary
 @click.argument("more_traces", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--seed", default=0, show_default=True, help="Of the generated day.")
 @click.option("--scale", default=1.0, show_default=True, help="Times the generated day's rates.")
+@click.option(
+    "--logs",
+    "keep_logs",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="A folder to leave the worker's log in.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 @with_exit_codes
 def demo_command(
-    traces: tuple[Path, ...], more_traces: tuple[Path, ...], seed: int, scale: float, as_json: bool
+    traces: tuple[Path, ...],
+    more_traces: tuple[Path, ...],
+    seed: int,
+    scale: float,
+    keep_logs: Path | None,
+    as_json: bool,
 ) -> None:
     """See it work: an embedded broker, a worker, a router, and a day of traffic in a bit more than a minute.
 
@@ -47,7 +58,7 @@ def demo_command(
     paths = (*traces, *more_traces)
     played = scenario.of_traces(paths) if paths else scenario.generated_day(seed, scale)
     try:
-        summary = asyncio.run(run.run_demo(played, screen.Screen(Console(stderr=True))))
+        summary = asyncio.run(run.run_demo(played, screen.Screen(Console(stderr=True)), keep_logs))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     if as_json:

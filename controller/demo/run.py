@@ -82,6 +82,7 @@ async def run_demo(scenario: Scenario, screen: Screen, keep_logs: Path | None = 
                     replayer = Replayer(
                         connection.bootstrap_servers,
                         speed=scenario.speed,
+                        heartbeat_s=scenario.heartbeat_s,
                         query_types=catalog.type_names,
                         drain_s=scenario.drain_s,
                         on_progress=on_progress,

@@ -41,7 +41,12 @@ class Scenario:
     @property
     def drain_s(self) -> float:
         """How long the replayer goes on after the last event, until the last window has closed."""
-        return self.last_horizon_start_s - self.last_s + self.allowed_lateness_s + 2 * self.bucket_s
+        return self.last_horizon_start_s - self.last_s + self.allowed_lateness_s + 2 * self.heartbeat_s
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often the sources say that they are alive, s of the trace."""
+        return self.horizon_s / 5.0
 
     @property
     def idle_timeout_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -46,6 +47,8 @@ class Screen:
         )
         self._first_s = 0.0
         self._next_line_s = 0.0
+        # The view tells what the router would log of every plan, and more.
+        logging.getLogger("controller.router").setLevel(logging.ERROR)
 
     def starting(self, scenario: Scenario, bootstrap_servers: str) -> None:
         """Say what is about to be played, and on what."""

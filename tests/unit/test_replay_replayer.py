@@ -238,7 +238,7 @@ async def test_the_last_moments_of_the_last_year_can_be_replayed() -> None:
     assert (report.sent, log.ticks[-1].now) == (1, LATEST_S)
 
 
-async def test_after_the_last_request_only_the_clock_goes_on_until_the_drain_is_over() -> None:
+async def test_after_the_last_request_clock_and_heartbeats_go_on_until_the_drain_is_over() -> None:
     machine = FakeTime()
     log = FakeLog()
     await replayer(log, 10.0, machine, drain_s=20.0, query_types=["translation"], heartbeat_s=1.0).run(
@@ -246,7 +246,8 @@ async def test_after_the_last_request_only_the_clock_goes_on_until_the_drain_is_
     )
     assert log.ticks[-1].now >= T0 + 25.0
     assert log.ticks[-1].now <= T0 + 25.5 + 1e-6
-    assert max(e.event_time for _, e in log.events) == T0 + 5.0
+    assert max(e.event_time for _, e in log.events) == T0 + 25.0
+    assert max(e.event_time for _, e in log.events if e.count) == T0 + 5.0
     assert machine.now_s == pytest.approx(100.0 + 2.5, abs=0.1)
 
 
