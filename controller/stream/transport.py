@@ -69,6 +69,8 @@ class _PromptThread(AIOKafkaConsumerThread):
     A broker that has nothing for the first partition asked for may answer for none of them until then.
     """
 
+    logger = _FAUST_LOGGER
+
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS

@@ -49,9 +49,7 @@ class Worker:
         self._clock: Clock = ReplayClock() if settings.clock == "replay" else WallClock()
         self.app = _faust_app(settings, connection, source_partitions)
         self.app.owner = self
-        ledgers = self.app.Table(
-            INGEST_TABLE, partitions=source_partitions, value_type=bytes
-        )
+        ledgers = self.app.Table(INGEST_TABLE, partitions=source_partitions, value_type=bytes)
         memory = PlannerMemory(self.app.Table(PLANNER_TABLE, partitions=1))
         self._ingest = Ingest(ledgers, self._clock, settings, frozenset(catalog.type_names))
         self._planner = Planner(
