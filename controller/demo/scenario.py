@@ -14,7 +14,8 @@ from replay.reader import RELATIVE_EPOCH_S
 from replay.rows import Request
 from replay.source import Source, generated_source, trace_source
 
-PLAY_S = 75.0
+_DAY_PLAY_S = 75.0
+_SHORT_PLAY_S = 40.0
 """How long a trace is played, whatever its length."""
 _SHORT_TRACE_S = 3 * 3600.0
 _WALL_IDLE_S = 3.0
@@ -84,5 +85,5 @@ def _scenario(name: str, source: Source) -> Scenario:
         horizon_s=60.0 if is_short else 300.0,
         bucket_s=10.0,
         allowed_lateness_s=10.0 if is_short else 30.0,
-        speed=max(1.0, length_s / PLAY_S),
+        speed=max(1.0, length_s / (_SHORT_PLAY_S if is_short else _DAY_PLAY_S)),
     )
