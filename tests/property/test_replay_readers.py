@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from controller.errors import TraceError
@@ -21,6 +21,8 @@ BURSTGPT = b"Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tok
 MOONCAKE = b'{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": []}'
 HEADERS = (AZURE, MULTIMODAL, BURSTGPT, MOONCAKE)
 LARGEST = 10**15
+# Files are written and read: how long that takes is the machine's affair.
+any_time = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 numbers = st.one_of(
     st.integers(-5, 5000).map(str),
@@ -81,6 +83,7 @@ def rows_of(contents: Sequence[bytes]) -> tuple[list[TraceRow], Drops]:
         return list(read_traces(paths, drops)), drops
 
 
+@any_time
 @given(st.one_of(st.binary(max_size=200), trace_files()))
 @example(b"\x1f\x8b")
 @example(b"{")
@@ -96,7 +99,10 @@ def test_any_bytes_are_read_or_refused_as_no_trace(content: bytes) -> None:
     assert set(drops.examples) == set(drops.by_reason)
 
 
+@any_time
 @given(trace_files())
+@example(b"\n".join([AZURE, b"2024-05-10 00:00:00,-1,1", b"2024-05-10 00:00:00,1,1000000000000001"]))
+@example(b"\n".join([AZURE, b"1999-12-31 23:59:59,1,1", b"2100-01-01 00:00:00.1,1,1"]))
 def test_every_row_that_is_given_on_can_be_sent_as_an_event(content: bytes) -> None:
     try:
         rows, _ = rows_of([content])
@@ -126,6 +132,7 @@ def numbered(files: Sequence[Sequence[int]]) -> Iterator[tuple[bytes, list[tuple
         first += len(seconds)
 
 
+@any_time
 @given(st.lists(st.lists(st.integers(0, 400), max_size=15), min_size=1, max_size=4))
 def test_merged_files_are_what_a_stable_sort_of_all_rows_would_be(files: list[list[int]]) -> None:
     contents, written = zip(*numbered(files), strict=True)
@@ -136,6 +143,7 @@ def test_merged_files_are_what_a_stable_sort_of_all_rows_would_be(files: list[li
     assert drops.dropped == 0
 
 
+@any_time
 @given(
     trace_files(),
     st.sampled_from([DEFAULT_MAP, TypeMap.model_validate({"rules": [{"query_type": "x", "file": "no*"}]})]),
@@ -155,6 +163,7 @@ def test_each_row_that_is_seen_is_a_request_or_is_counted_under_one_reason(
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@any_time
 @given(st.data())
 def test_cutting_a_compressed_file_short_loses_its_tail_and_nothing_before(
     ending: bytes, data: st.DataObject
