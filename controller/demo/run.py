@@ -120,6 +120,7 @@ def _write_settings(folder: Path, catalog: Path, scenario: Scenario) -> Path:
             "bucket_s": scenario.bucket_s,
             "allowed_lateness_s": scenario.allowed_lateness_s,
             "idle_timeout_s": scenario.idle_timeout_s,
+            "validity_horizons": scenario.validity_horizons,
         },
         "ingest": {"snapshot_interval_s": 0.05},
         "solver": {"time_limit_s": _SOLVE_LIMIT_S},

@@ -18,7 +18,7 @@ _DAY_PLAY_S = 75.0
 _SHORT_PLAY_S = 40.0
 """How long a trace is played, whatever its length."""
 _SHORT_TRACE_S = 3 * 3600.0
-_WALL_IDLE_S = 3.0
+_WALL_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,12 @@ class Scenario:
     @property
     def idle_timeout_s(self) -> float:
         """When a partition counts as silent; at speed, a few seconds of this machine's own time."""
-        return max(60.0, _WALL_IDLE_S * self.speed)
+        return max(60.0, _WALL_PATIENCE_S * self.speed)
+
+    @property
+    def validity_horizons(self) -> float:
+        """How long a plan may be followed; at speed, no less than what a busy machine needs to make the next."""
+        return max(2.0, math.ceil(_WALL_PATIENCE_S * self.speed / self.horizon_s))
 
 
 def generated_day(seed: int, scale: float) -> Scenario:

@@ -10,9 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from controller.broker import NOTICE
 from controller.demo.scenario import Scenario
 from controller.demo.summary import Tally
 from controller.logs import get_logger
@@ -59,13 +57,11 @@ class Screen:
             f"a plan every {scenario.horizon_s:g} s of it; broker at {bootstrap_servers}"
         )
         if self._console.is_terminal:
-            self._console.print(Text(NOTICE, style="dim"))
             self._console.print(f"Replaying {facts}.")
             self._bar.add_task("", total=total_s)
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
         else:
-            log.info("demo_starts", broker=NOTICE)
             log.info("demo_replays", what=facts)
 
     def show(self, progress: ReplayProgress, tally: Tally) -> None:
