@@ -13,7 +13,8 @@
     │   ├── SolverTimeoutError     it was not done by its deadline and was killed
     │   ├── SolverCrashError       its process ended, or said something that is no result
     │   └── SolverRejectedError    its plan breaks a constraint, by the judge's count
-    └── BrokerError                the broker is out of reach or lacks a topic
+    ├── BrokerError                the broker is out of reach or lacks a topic
+    └── WorkerError                a part of a worker failed; whoever supervises it starts it anew
 
 An :class:`InputError` always says where the value stands, which rule it breaks, and what it is.
 """
@@ -108,3 +109,7 @@ class SolverRejectedError(SolverError):
 
 class BrokerError(CoxswainError):
     """The broker cannot be reached, or a topic is missing or made wrongly."""
+
+
+class WorkerError(CoxswainError):
+    """A part of a worker failed, and the worker with it; whoever supervises it starts it anew."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from pathlib import Path
 
 import click
@@ -15,9 +17,12 @@ from controller.commands.options import (
     with_exit_codes,
 )
 from controller.domain.catalog import read_catalog
-from controller.errors import CatalogError, SettingsError
+from controller.errors import CatalogError, SettingsError, WorkerError
+from controller.logs import get_logger
 from controller.settings import Settings
 from controller.yaml_file import load_yaml
+
+log = get_logger(__name__)
 
 
 @click.command("worker")
@@ -36,7 +41,13 @@ def worker_command(config: Path | None, bootstrap: str | None) -> None:
     Ctrl-C or SIGTERM stops it. Killing it is safe: what it counted is counted, and the plan in force stays.
     """
     settings = read_settings(config, bootstrap)
-    asyncio.run(_run(settings))
+    try:
+        asyncio.run(_run(settings))
+    except WorkerError as error:
+        log.critical("worker_failed", error=str(error))
+        logging.shutdown()
+        # Not sys.exit: a thread of the part that failed may hang, and must not keep a dead worker's partitions.
+        os._exit(EXIT_FAILURE)
 
 
 async def _run(settings: Settings) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from faust.types import TP
 
 from controller.clock import Clock, ReplayClock, WallClock
 from controller.domain.catalog import Catalog
+from controller.errors import WorkerError
 from controller.kafka import KafkaConnection
 from controller.logs import get_logger
 from controller.settings import Settings
@@ -29,6 +29,7 @@ log = get_logger(__name__)
 _CLOCK_PATIENCE_S = 2.0
 """How long a chunk waits for the replayer's clock to reach its events, before they count as too far ahead."""
 _CHUNKS_IN_FLIGHT = 8
+_STOP_TIMEOUT_S = 20.0
 
 
 class Worker:
@@ -132,41 +133,41 @@ class Worker:
                 await self._demand.send(key=str(partition).encode(), value=snapshot, partition=0)
 
     async def run(self) -> None:
-        """Run until SIGINT or SIGTERM, or until a part fails; then stop everything, and say why.
+        """Run until SIGINT or SIGTERM, or until a part fails; then stop everything.
 
         Raises
         ------
-        Exception : whatever a part failed with.
+        WorkerError : a part failed, or would not stop. Threads of it may still hang.
         """
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopping.set)
-        async with self._started_app():
-            tasks = [asyncio.create_task(self._planner.run(), name="planner")]
-            tasks.append(asyncio.create_task(self._publish_demand(), name="demand"))
-            if isinstance(self._clock, ReplayClock):
-                tasks.append(asyncio.create_task(follow_clock(self._connection, self._clock), name="clock"))
-            ends = asyncio.create_task(stopping.wait())
-            crash = asyncio.create_task(self.app.wait_until_stopped())
-            try:
-                done, _ = await asyncio.wait({*tasks, ends, crash}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in (*tasks, ends, crash):
-                    task.cancel()
-                await asyncio.gather(*tasks, ends, crash, return_exceptions=True)
-        if self.app.crash_reason is not None:
-            raise self.app.crash_reason
-
-    @contextlib.asynccontextmanager
-    async def _started_app(self) -> AsyncIterator[None]:
         await self.app.start()
+        parts = {
+            asyncio.create_task(self._planner.run(), name="planner"),
+            asyncio.create_task(self._publish_demand(), name="demand"),
+            asyncio.create_task(self.app.wait_until_stopped(), name="faust"),
+        }
+        if isinstance(self._clock, ReplayClock):
+            parts.add(asyncio.create_task(follow_clock(self._connection, self._clock), name="clock"))
+        told = asyncio.create_task(stopping.wait(), name="signal")
+        await asyncio.wait({*parts, told}, return_when=asyncio.FIRST_COMPLETED)
+        failed = next((part for part in parts if part.done()), None)
+        failure = None if failed is None else failed.exception() or self.app.crash_reason
+        await self._stop({*parts, told})
+        if failed is not None:
+            raise WorkerError(f"the worker's {failed.get_name()} failed: {failure!r}") from failure
+
+    async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
         try:
-            yield
-        finally:
-            await self.app.stop()
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self.app.stop()
+        except TimeoutError:
+            raise WorkerError(f"the worker did not stop within {_STOP_TIMEOUT_S:g} s") from None
 
 
 def _faust_app(settings: Settings, connection: KafkaConnection, source_partitions: int) -> ChunkApp:
