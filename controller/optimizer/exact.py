@@ -46,7 +46,7 @@ class WarmHighs(pulp.HiGHS):  # type: ignore[misc]
         """Run HiGHS."""
         if self._start is not None:
             solution = highspy.HighsSolution()
-            solution.col_value = [self._start[variable.name] for variable in lp.variables()]
+            solution.col_value = [self._start.get(variable.name, 0.0) for variable in lp.variables()]
             lp.solverModel.setSolution(solution)
         lp.solverModel.run()
 

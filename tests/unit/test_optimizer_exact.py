@@ -99,7 +99,9 @@ def test_constraints_carry_the_names_of_the_formulas() -> None:
     space = SearchSpace.of(limited)
     model = build(space)
     assert model is not None
-    families = {name.rstrip("0123456789_") for name in (constraint.name for constraint in model.problem.constraints())}
+    families = {
+        name.rstrip("0123456789_") for name in (constraint.name for constraint in model.problem.constraints())
+    }
     assert families >= {"demand", "delay", "error", "compute", "one_config", "budget", "storage", "gpus"}
 
 
