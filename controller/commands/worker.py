@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from controller.commands.options import (
+    EXIT_FAILURE,
     bootstrap_option,
     config_option,
     connection_of,
