@@ -6,6 +6,7 @@ partition over reads that record, goes on at its offset, and arrives at the same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
@@ -105,19 +106,20 @@ class Ingest:
             decoded.append((offset, found, raw or b""))
         return decoded
 
-    def latest_s(self, decoded: Decoded) -> float:
-        """Return the latest event time of a chunk, s since the epoch; ``-inf`` where it has none."""
-        times = [event.event_time for _, event, _ in decoded if isinstance(event, RequestRateEvent)]
-        return max(times, default=float("-inf"))
+    def latest_s(self, decoded: Decoded, before_s: float) -> float:
+        """Return a chunk's latest event time that is before ``before_s``, s since the epoch; ``-inf`` without one."""
+        times = (event.event_time for _, event, _ in decoded if isinstance(event, RequestRateEvent))
+        return max((time_s for time_s in times if time_s < before_s), default=-math.inf)
 
-    def count(self, partition: int, decoded: Decoded, *, is_at_end: bool) -> list[DeadLetter]:
-        """Count a chunk's records and store the ledger; return the records that are refused.
+    def count(self, partition: int, decoded: Decoded, *, is_at_end: bool, start: int = 0) -> list[DeadLetter]:
+        """Count a chunk's records; return those that are refused. The ledger is stored by :meth:`store`.
 
-        Must run within the stream's own event: the table writes to the partition that the event came from.
+        ``start`` is the chunk's own: a chunk that begins beyond the ledger is left over from before a rebalance, and is
+        not counted; its records come again.
         """
         held = self._partitions.get(partition)
-        if held is None:
-            return []  # taken away while the chunk waited; its new owner counts it
+        if held is None or start > held.ledger.next_offset:
+            return []  # taken away while the chunk waited; whoever has the partition now reads it anew
         ledger, now_s = held.ledger, self._clock.now()
         horizon_s = now_s + self._settings.horizon.max_skew_s
         letters: list[DeadLetter] = []
@@ -148,8 +150,16 @@ class Ingest:
         ledger.advance(ledger.next_offset, now_s if now_s > 0 else None)
         held.is_at_end = is_at_end
         held.is_dirty = True
-        self._table[str(partition)] = held.writer.write(is_at_end=is_at_end)
         return letters
+
+    def store(self, partition: int) -> None:
+        """Store the ledger, once the dead letters of what it includes are with the broker.
+
+        Must run within the stream's own event: the table writes to the partition that the event came from.
+        """
+        held = self._partitions.get(partition)
+        if held is not None:
+            self._table[str(partition)] = held.writer.write(is_at_end=held.is_at_end)
 
     def note_end(self, partition: int, *, is_at_end: bool) -> None:
         """Say whether a partition is read to its end, which may change without a record."""
@@ -167,6 +177,15 @@ class Ingest:
 
 
 def windowing_of(settings: Settings) -> Windowing:
-    """Return how event time is cut up, by the settings. Buckets are kept for two horizons."""
+    """Return how event time is cut up, by the settings.
+
+    Buckets are kept for as long as a plan may ask for them: the oldest plan that is not past its validity was due
+    ``validity_horizons`` ago, from a window one horizon long, and a partition may be ``max_skew_s`` ahead of the clock.
+    With less, a partition that catches up faster than the others would forget what the window is to be made of.
+    """
     horizon = settings.horizon
-    return Windowing(horizon.bucket_s, horizon.allowed_lateness_s, retention_s=2 * horizon.length_s)
+    return Windowing(
+        horizon.bucket_s,
+        horizon.allowed_lateness_s,
+        retention_s=(horizon.validity_horizons + 1) * horizon.length_s + horizon.max_skew_s,
+    )

@@ -81,6 +81,7 @@ class Planner:
         self._patience_s = horizon.length_s + horizon.allowed_lateness_s + horizon.idle_timeout_s
         self._window = self._new_window()
         self._is_owner = False
+        self._believed_from = 0
         self._tenure = 0
         self._state: PlannerState | None = None
         self._held_start_s = -math.inf
@@ -90,9 +91,15 @@ class Planner:
         horizon = self._settings.horizon
         return DemandWindow(self._num_partitions, horizon.bucket_s, horizon.idle_timeout_s)
 
-    def own(self) -> None:
-        """Begin to plan: the demand partition is ours. Its snapshots are read from the start again."""
+    def own(self, demand_end: int) -> None:
+        """Begin to plan: the demand partition is ours. Its snapshots are read from the start again.
+
+        Parameters
+        ----------
+        demand_end : offset at which it ended when it became ours.
+        """
         self._is_owner = True
+        self._believed_from = demand_end
         self._tenure += 1
         self._state = None
         self._window = self._new_window()
@@ -107,10 +114,14 @@ class Planner:
         """Apply the newest snapshot of each source partition in a chunk of the demand topic."""
         windowing = windowing_of(self._settings)
         # Snapshots are absolute: of each source partition, which is the key, the last one says it all.
-        for raw in dict(zip(chunk.keys, chunk.values, strict=True)).values():
+        records = zip(chunk.offsets, chunk.values, strict=True)
+        for offset, raw in dict(zip(chunk.keys, records, strict=True)).values():
             try:
                 snapshot = DemandSnapshot.model_validate_json(raw or b"", extra="ignore")
-                self._window.apply(ledger_of(snapshot, windowing), snapshot.at_end)
+                # That a partition was read to its end is believed of those who count it now. Who counted it before us
+                # may have been dead for long, and everything that came since would pass for silence.
+                is_at_end = snapshot.at_end and offset >= self._believed_from
+                self._window.apply(ledger_of(snapshot, windowing), is_at_end)
             except (ValidationError, MessageError) as error:
                 log.warning("snapshot_refused", error=str(error))
 

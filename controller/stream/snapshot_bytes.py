@@ -1,6 +1,6 @@
 """Writes a ledger as ``demand/1`` bytes, at the rate of chunks: what did not change is not written again.
 
-A ledger holds two horizons of buckets, of which a chunk touches one or two; the bytes of the others are kept. What
+A ledger holds a few horizons of buckets, of which a chunk touches one or two; the bytes of the others are kept. What
 comes out is exactly what :class:`schemas.DemandSnapshot` encodes to; a property test holds the two together.
 """
 

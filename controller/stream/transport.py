@@ -12,7 +12,7 @@ recovered. Commits are made all the same, for the tools that show a group's lag.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -29,13 +29,16 @@ FETCH_MAX_WAIT_MS = 50
 class Chunk:
     """Consecutive records of one partition.
 
-    ``offsets`` ascend but need not be contiguous: a broker leaves gaps where it compacts or ends transactions.
+    ``offsets`` ascend but need not be contiguous: a broker leaves gaps where it compacts or ends transactions. A chunk
+    is all that the broker has from offset ``start`` up to its last record; one whose ``start`` is beyond what its
+    reader has reached was fetched before a rebalance, and what came between was thrown away.
     """
 
     offsets: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
     is_at_end: bool
+    start: int = 0
 
 
 class PartitionOwner(Protocol):
@@ -50,8 +53,11 @@ class PartitionOwner(Protocol):
         """Return the offset to read a partition from; called once tables are recovered."""
         ...
 
-    def partitions_ready(self, partitions: set[TP]) -> None:
-        """Take note of the chunk partitions that this worker owns now, all of them; tables are recovered."""
+    def partitions_ready(self, ends: Mapping[TP, int]) -> None:
+        """Take note of the chunk partitions that this worker owns now, all of them; tables are recovered.
+
+        ``ends`` are the offsets at which they end, as seen since the partitions became ours.
+        """
         ...
 
     def partitions_revoked(self, partitions: set[TP]) -> None:
@@ -85,7 +91,8 @@ class ChunkConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._next_offset: dict[TP, int] = {}
-        self._unverified: set[TP] = set()
+        self._start: dict[TP, int] = {}
+        self._asked_again: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> _PromptThread:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
@@ -99,16 +106,18 @@ class ChunkConsumer(Consumer):
         await super().perform_seek()
         chunked = {tp for tp in self.assignment() if tp.topic in self._owner.chunk_topics}
         earliest = await self.earliest_offsets(*chunked) if chunked else {}
+        ends = await self.highwaters(*chunked) if chunked else {}
         for tp in chunked:
-            wanted = max(self._owner.resume_offset(tp), earliest.get(tp) or 0)
+            start = self._owner.resume_offset(tp)
+            wanted = max(start, earliest.get(tp) or 0)
             await self.seek(tp, wanted)
-            self._next_offset[tp] = wanted
-            self._unverified.add(tp)
+            self._start[tp], self._next_offset[tp] = start, wanted
+            self._asked_again.pop(tp, None)
             # Forget what is committed: it may be ahead of the state, and must not stop lower offsets from being acked.
             self._committed_offset[tp] = None
             self._acked[tp].clear()
             self._acked_index[tp].clear()
-        self._owner.partitions_ready(chunked)
+        self._owner.partitions_ready({tp: ends.get(tp) or 0 for tp in chunked})
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Tell the app before anyone else may own the partitions."""
@@ -157,37 +166,49 @@ class ChunkConsumer(Consumer):
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, self._to_message(tp, record)
         for tp, found in chunked.items():
-            async for message in self._chunks(tp, found):
+            if not await self._follows(tp, found):
+                continue
+            for part in self._parts(tp, found):
                 if not is_current():
                     return
-                yield tp, message
+                yield tp, self._chunk(tp, part)
 
-    async def _chunks(self, tp: TP, records: list[Any]) -> AsyncIterator[ConsumerMessage]:
+    async def _follows(self, tp: TP, records: list[Any]) -> bool:
+        """Whether fetched records go on where the last chunk ended, or the broker has nothing in between."""
         expected = self._next_offset.get(tp)
         if expected is None:
-            return  # not ready: perform_seek comes first
-        if tp in self._unverified:
-            self._unverified.discard(tp)
-            if records[0].offset > expected:
-                # A fetch from before the seek slipped through, or the broker has a gap. Ask once more.
-                await self.seek(tp, expected)
-                return
-        records = [record for record in records if record.offset >= expected]
+            return False  # not ready: perform_seek comes first
+        if records[0].offset > expected and self._asked_again.get(tp) != expected:
+            # A fetch from before a seek slipped through, records were dropped, or the broker has a gap. Ask once more.
+            self._asked_again[tp] = expected
+            await self.seek(tp, expected)
+            return False
+        return True
+
+    def _parts(self, tp: TP, records: list[Any]) -> Iterator[list[Any]]:
+        """Cut records to chunks' size, without those that were delivered before."""
+        records = [record for record in records if record.offset >= self._next_offset[tp]]
+        for start in range(0, len(records), MAX_CHUNK_RECORDS):
+            yield records[start : start + MAX_CHUNK_RECORDS]
+
+    def _chunk(self, tp: TP, part: list[Any]) -> ConsumerMessage:
         highwater = self.highwater(tp)
         self.app.monitor.track_tp_end_offset(tp, highwater)
-        for start in range(0, len(records), MAX_CHUNK_RECORDS):
-            part = records[start : start + MAX_CHUNK_RECORDS]
-            last = part[-1]
-            is_at_end = highwater is not None and last.offset + 1 >= highwater
-            message = self._to_message(tp, last)
-            chunk: Any = Chunk(
-                [r.offset for r in part], [r.key for r in part], [r.value for r in part], is_at_end
-            )
-            message.value = chunk
-            self._next_offset[tp] = last.offset + 1
-            # Faust takes the jump from the chunk before for a gap to be acknowledged; there is none.
-            self._read_offset[tp] = last.offset - 1 if last.offset else None
-            yield message
+        last = part[-1]
+        is_at_end = highwater is not None and last.offset + 1 >= highwater
+        message = self._to_message(tp, last)
+        chunk: Any = Chunk(
+            [r.offset for r in part],
+            [r.key for r in part],
+            [r.value for r in part],
+            is_at_end,
+            self._start[tp],
+        )
+        message.value = chunk
+        self._start[tp] = self._next_offset[tp] = last.offset + 1
+        # Faust takes the jump from the chunk before for a gap to be acknowledged; there is none.
+        self._read_offset[tp] = last.offset - 1 if last.offset else None
+        return message
 
     def _new_offset(self, tp: TP) -> int | None:
         """Return the offset to commit: chunks are processed in order, so the newest one done stands for all before."""

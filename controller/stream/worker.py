@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
+from collections.abc import Mapping
 from typing import Any, cast
 
 from faust.types import TP
@@ -16,7 +18,8 @@ from controller.kafka import KafkaConnection
 from controller.logs import get_logger
 from controller.settings import Settings
 from controller.stream.clock_follower import follow_clock
-from controller.stream.ingest import Ingest
+from controller.stream.dead_letters import DeadLetters
+from controller.stream.ingest import Decoded, Ingest
 from controller.stream.memory import PlannerMemory
 from controller.stream.planner import Planner
 from controller.stream.solver import SolverProcess
@@ -28,6 +31,8 @@ log = get_logger(__name__)
 
 _CLOCK_PATIENCE_S = 2.0
 """How long a chunk waits for the replayer's clock to reach its events, before they count as too far ahead."""
+_NEVER_COMES_S = 3600.0
+"""An event this far ahead of the replayer's clock is wrong, and not worth waiting for."""
 _CHUNKS_IN_FLIGHT = 8
 _STOP_TIMEOUT_S = 20.0
 
@@ -63,7 +68,7 @@ class Worker:
             SolverProcess(settings.solver),
         )
         self._owned: set[TP] = set()
-        self._dead_letters = _raw_topic(self.app, Topic.DEAD_LETTER)
+        self._dead_letters = DeadLetters(_raw_topic(self.app, Topic.DEAD_LETTER))
         self._demand = _raw_topic(self.app, Topic.DEMAND)
         self.app.agent(_raw_topic(self.app, Topic.REQUEST_RATE), name="ingest")(self._count)
         self.app.agent(self._demand, name="demand")(self._observe)
@@ -74,12 +79,13 @@ class Worker:
         """Return where a partition is read from: the source from its ledger's offset, demand from its start."""
         return self._ingest.resume(tp.partition) if tp.topic == Topic.REQUEST_RATE else 0
 
-    def partitions_ready(self, partitions: set[TP]) -> None:
+    def partitions_ready(self, ends: Mapping[TP, int]) -> None:
         """Begin with the partitions that are ours now."""
-        self._owned = set(partitions)
-        if any(tp.topic == Topic.DEMAND for tp in partitions):
-            self._planner.own()
-        log.info("partitions_ready", partitions=sorted(f"{tp.topic}/{tp.partition}" for tp in partitions))
+        self._owned = set(ends)
+        for tp, end in ends.items():
+            if tp.topic == Topic.DEMAND:
+                self._planner.own(end)
+        log.info("partitions_ready", partitions=sorted(f"{tp.topic}/{tp.partition}" for tp in ends))
 
     def partitions_revoked(self, partitions: set[TP]) -> None:
         """Let go of partitions that are being taken away."""
@@ -95,20 +101,24 @@ class Worker:
     async def _count(self, stream: Any) -> None:
         async for event in stream.events():
             chunk = cast(Chunk, event.value)
+            partition = event.message.partition
             decoded = self._ingest.decode(chunk)
-            await self._wait_for_clock(self._ingest.latest_s(decoded))
-            for letter in self._ingest.count(event.message.partition, decoded, is_at_end=chunk.is_at_end):
-                key = f"{letter.topic}/{letter.partition}/{letter.offset}"
-                await self._dead_letters.send(key=key.encode(), value=letter.encode())
+            await self._wait_for_clock(decoded)
+            letters = self._ingest.count(partition, decoded, is_at_end=chunk.is_at_end, start=chunk.start)
+            await self._dead_letters.bury(letters)
+            self._ingest.store(partition)
 
     async def _observe(self, stream: Any) -> None:
         async for event in stream.events():
             self._planner.take(cast(Chunk, event.value))
 
-    async def _wait_for_clock(self, event_time_s: float) -> None:
-        """Wait until the replayer's clock has reached an event; the two travel on different topics."""
+    async def _wait_for_clock(self, decoded: Decoded) -> None:
+        """Wait until the replayer's clock has reached a chunk's events; the two travel on different topics."""
         if not isinstance(self._clock, ReplayClock):
             return
+        while not math.isfinite(self._clock.now()):
+            await asyncio.sleep(0.005)  # before the replayer has spoken, every event would be too far ahead
+        event_time_s = self._ingest.latest_s(decoded, before_s=self._clock.now() + _NEVER_COMES_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOCK_PATIENCE_S):
                 while self._clock.now() + self._settings.horizon.max_skew_s < event_time_s:

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controller.clock import ReplayClock
 from controller.settings import Settings
-from controller.stream.ingest import Ingest
+from controller.stream.ingest import Ingest, windowing_of
 from controller.stream.transport import Chunk
 
 T = 1_700_000_000.0
@@ -39,7 +40,9 @@ class Ingesting:
 
     def take(self, part: Chunk) -> None:
         decoded = self.ingest.decode(part)
-        self.refused += [letter.reason for letter in self.ingest.count(0, decoded, is_at_end=part.is_at_end)]
+        letters = self.ingest.count(0, decoded, is_at_end=part.is_at_end, start=part.start)
+        self.refused += [letter.reason for letter in letters]
+        self.ingest.store(0)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -160,7 +163,24 @@ def test_a_chunk_of_a_partition_that_was_taken_away_is_left_to_its_new_owner() -
     decoded = part.ingest.decode(chunk(event(0)))
     part.ingest.release(0)
     assert part.ingest.count(0, decoded, is_at_end=True) == []
+    part.ingest.store(0)
     assert part.table == {}
+
+
+def test_a_chunk_left_over_from_before_a_rebalance_is_not_counted_and_its_records_come_again() -> None:
+    part = Ingesting()
+    part.take(chunk(event(0), event(1)))
+    left_over = replace(chunk(event(4), event(5), first=4), start=4)
+    part.take(left_over)
+    assert part.state["next_offset"] == 2
+    part.take(replace(chunk(event(2), event(3), event(4), event(5), first=2), start=2))
+    assert part.totals() == {"counted": 6, "late": 0, "refused": 0, "duplicates": 0, "skipped": 0}
+
+
+def test_buckets_are_kept_for_as_long_as_a_plan_may_ask_for_them() -> None:
+    settings = Settings.model_validate({"horizon": {"length_s": 60.0, "max_skew_s": 20.0}})
+    # A plan of 120 s of validity may be due up to 120 s ago, from a window of 60 s; an event 20 s ahead of the clock.
+    assert windowing_of(settings).retention_s == 200.0
 
 
 def test_snapshots_are_published_when_something_changed_and_when_all_are_asked_for() -> None:
