@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 
 import click
 
+from controller.clock import ReplayClock, WallClock
 from controller.commands.options import (
     bootstrap_option,
     config_option,
@@ -16,10 +16,12 @@ from controller.commands.options import (
     read_settings,
     with_exit_codes,
 )
-from controller.kafka import KafkaConnection
 from controller.logs import get_logger
 from controller.router import PlanSubscriber
+from controller.settings import Settings
+from controller.stream.clock_follower import follow_clock
 from schemas import AllocationPlan
+from schemas.base import iso_utc
 
 log = get_logger(__name__)
 
@@ -49,34 +51,36 @@ def router_command(
         coxswain router --name gateway-7 --fleet main
     """
     settings = read_settings(config, bootstrap)
-    asyncio.run(_run(connection_of(settings, f"coxswain-router-{name}"), name, fleet, state_dir / name))
+    asyncio.run(_run(settings, name, fleet, state_dir / name))
 
 
-async def _run(connection: KafkaConnection, name: str, fleet: str, state_dir: Path) -> None:
+async def _run(settings: Settings, name: str, fleet: str, state_dir: Path) -> None:
     def show(plan: AllocationPlan) -> None:
         log.info(
-            "plan_applied",
+            "plan_in_force",
             plan=plan.plan_id,
             deployments={deployment.id: deployment.replicas for deployment in plan.deployments},
             routes=len(plan.routes),
-            valid_until=plan.valid_until,
+            valid_until=iso_utc(plan.valid_until),
         )
 
+    connection = connection_of(settings, f"coxswain-router-{name}")
+    clock = ReplayClock() if settings.clock == "replay" else WallClock()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with PlanSubscriber(connection, name, fleet, state_dir, on_plan=show) as subscriber:
+    async with PlanSubscriber(connection, name, fleet, state_dir, clock=clock, on_plan=show) as subscriber:
         log.info("router_ready", router=name, fleet=fleet)
-        following = asyncio.create_task(_drain(subscriber))
-        stopped = asyncio.create_task(stopping.wait())
-        done, _ = await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (following, stopped):
+        tasks = [asyncio.create_task(_drain(subscriber)), asyncio.create_task(stopping.wait())]
+        if isinstance(clock, ReplayClock):
+            tasks.append(asyncio.create_task(follow_clock(connection, clock)))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(following, stopped, return_exceptions=True)
-        if following in done:
-            following.result()
-    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)
         log.info("router_stopped", router=name, counts=subscriber.counts)
+        for task in done:
+            task.result()
 
 
 async def _drain(subscriber: PlanSubscriber) -> None:
