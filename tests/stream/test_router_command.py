@@ -49,7 +49,7 @@ def test_it_takes_the_newest_drops_the_stale_and_says_so_when_it_is_stopped(tmp_
                 events.append(json.loads(line))
                 if events[-1]["event"] == "router_ready":
                     asyncio.run(send(broker.bootstrap_servers, numbered(1, 10), numbered(2, 2)))
-                if events[-1]["event"] == "plan_in_force" and len(in_force(events)) == 2:
+                if sum(event["event"] == "plan_applied" for event in events) == 2:
                     router.send_signal(signal.SIGTERM)
             assert router.wait() == 0
         assert in_force(events) == ["2-1", "2-2"]
