@@ -80,7 +80,7 @@ class IngestSettings(_Section):
 class SolverSettings(_Section):
     """How plans are searched for."""
 
-    method: str = "agh"
+    method: Literal["agh", "gh", "milp"] = "agh"
     time_limit_s: float = Field(default=1.0, gt=0)
     iterations: int | None = Field(
         default=None, ge=1, description="bounds the search instead of time: the same plan every time"

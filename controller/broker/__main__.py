@@ -38,7 +38,7 @@ def _partitions_by_topic(_: click.Context, __: click.Parameter, values: tuple[st
     multiple=True,
     callback=_partitions_by_topic,
     metavar="NAME:PARTITIONS",
-    help="A topic to have; repeat it. Without any: all of Coxswain's.",
+    help="A topic to have; repeat it. Without any: those of the messages; a worker needs its tables' changelogs, too.",
 )
 @click.option(
     "--rebalance-delay-ms",

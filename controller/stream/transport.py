@@ -12,6 +12,7 @@ recovered. Commits are made all the same, for the tools that show a group's lag.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -23,6 +24,8 @@ from faust.types.tuples import ConsumerMessage
 
 MAX_CHUNK_RECORDS = 5000
 FETCH_MAX_WAIT_MS = 50
+_FRESH_MS = 5000.0
+"""An answer of the broker about a partition's end is news for this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,11 @@ class _PromptThread(AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
+    def last_fetch_ms(self, tp: TP) -> float | None:
+        """Return when the broker last answered a fetch of a partition, ms since the epoch by this machine."""
+        asked_ms: float | None = self._ensure_consumer().last_poll_timestamp(tp)
+        return asked_ms
+
 
 class ChunkConsumer(Consumer):
     """Faust's consumer, delivering :class:`Chunk` for the owner's ``chunk_topics``."""
@@ -135,9 +143,15 @@ class ChunkConsumer(Consumer):
             super().verify_event_path(now, tp)
 
     def is_at_end(self, tp: TP) -> bool:
-        """Whether everything that the broker is known to hold of a partition was delivered."""
+        """Whether everything that a partition holds was delivered, by what the broker said a moment ago.
+
+        A partition that cannot be fetched may hold anything: its silence proves nothing.
+        """
         highwater, position = self.highwater(tp), self._next_offset.get(tp)
-        return highwater is not None and position is not None and position >= highwater
+        if highwater is None or position is None or position < highwater:
+            return False
+        asked_ms = cast(_PromptThread, self._thread).last_fetch_ms(tp)
+        return asked_ms is not None and time.time() * 1000.0 - asked_ms < _FRESH_MS
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch: chunks for chunk topics, single records for the rest (Faust's own changelogs)."""

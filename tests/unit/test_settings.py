@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from controller.errors import SettingsError
-from controller.settings import load_settings
+from controller.optimizer.solve import METHODS
+from controller.settings import SolverSettings, load_settings
 
 
 def written(folder: Path, text: str) -> Path:
@@ -50,6 +52,11 @@ def test_a_bad_setting_is_refused_by_name_and_rule(tmp_path: Path, text: str, wh
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.yaml: no such file"):
         load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_every_method_of_the_optimizer_can_be_asked_for_and_no_other() -> None:
+    allowed = get_args(SolverSettings.model_fields["method"].annotation)
+    assert set(allowed) == set(METHODS)
 
 
 def test_numbers_in_yaml_are_read_as_people_write_them(tmp_path: Path) -> None:
