@@ -161,6 +161,11 @@ class Ingest:
         if held is not None:
             self._table[str(partition)] = held.writer.write(is_at_end=held.is_at_end)
 
+    def next_offset(self, partition: int) -> int:
+        """Return the first offset that is not in a partition's totals; 0 for a partition that is not ours."""
+        held = self._partitions.get(partition)
+        return 0 if held is None else held.ledger.next_offset
+
     def note_end(self, partition: int, *, is_at_end: bool) -> None:
         """Say whether a partition is read to its end, which may change without a record."""
         held = self._partitions.get(partition)

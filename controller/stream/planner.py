@@ -23,7 +23,14 @@ from controller.errors import BrokerError, MessageError
 from controller.horizon import begin, conclude, next_horizon_start_s, overdue_start_s, tick
 from controller.kafka import KafkaConnection
 from controller.logs import get_logger
-from controller.records import HorizonPolicy, PlannerState, PlanRecord, SolveRequest, TickInput
+from controller.records import (
+    DecisionName,
+    HorizonPolicy,
+    PlannerState,
+    PlanRecord,
+    SolveRequest,
+    TickInput,
+)
 from controller.router.tail import newest_plan
 from controller.settings import Settings
 from controller.stream.codec import (
@@ -186,7 +193,12 @@ class Planner:
         newest = await newest_plan(self._connection, fleet)
         if newest is not None:
             plan, demand = plan_of(newest)
-            state = replace(state, plan=plan, demand=demand, planned_start_s=newest.horizon_start)
+            start_s = newest.horizon_start
+            if newest.decision.name == DecisionName.HOLD_UNKNOWN_DEMAND.value:
+                # Held, and open still: it is planned when its window closes, but not held a second time.
+                self._held_start_s = start_s
+                start_s -= self._policy.horizon_s
+            state = replace(state, plan=plan, demand=demand, planned_start_s=start_s)
         log.info(
             "planner_took_over",
             fleet=fleet,

@@ -142,13 +142,13 @@ class ChunkConsumer(Consumer):
         if tp.topic not in self._owner.chunk_topics:
             super().verify_event_path(now, tp)
 
-    def is_at_end(self, tp: TP) -> bool:
-        """Whether everything that a partition holds was delivered, by what the broker said a moment ago.
+    def is_at_end(self, tp: TP, next_offset: int) -> bool:
+        """Whether a partition holds nothing from ``next_offset`` on, by what the broker said a moment ago.
 
         A partition that cannot be fetched may hold anything: its silence proves nothing.
         """
-        highwater, position = self.highwater(tp), self._next_offset.get(tp)
-        if highwater is None or position is None or position < highwater:
+        highwater = self.highwater(tp)
+        if highwater is None or next_offset < highwater:
             return False
         asked_ms = cast(_PromptThread, self._thread).last_fetch_ms(tp)
         return asked_ms is not None and time.time() * 1000.0 - asked_ms < _FRESH_MS

@@ -136,7 +136,9 @@ class Worker:
             await asyncio.sleep(ingest.snapshot_interval_s)
             for tp in list(self._owned):
                 if tp.topic == Topic.REQUEST_RATE:
-                    self._ingest.note_end(tp.partition, is_at_end=consumer.is_at_end(tp))
+                    # Counted to its end, not merely fetched: a chunk may still wait to be counted.
+                    is_at_end = consumer.is_at_end(tp, self._ingest.next_offset(tp.partition))
+                    self._ingest.note_end(tp.partition, is_at_end=is_at_end)
             is_due = loop.time() - refreshed >= ingest.refresh_interval_s
             refreshed = loop.time() if is_due else refreshed
             for partition, snapshot in list(self._ingest.snapshots(everything=is_due)):

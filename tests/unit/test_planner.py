@@ -1,0 +1,354 @@
+"""The planner's shell, with a broker and a solver that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from controller.clock import ReplayClock
+from controller.domain.catalog import read_catalog
+from controller.domain.entities import DeploymentKey
+from controller.domain.plan import Deployment, Plan, Route
+from controller.kafka import KafkaConnection
+from controller.records import SolverAnswer
+from controller.settings import Settings
+from controller.stream import planner as module
+from controller.stream.planner import Planner
+from controller.stream.transport import Chunk
+from schemas import AllocationPlan
+
+T = 1_772_582_400.0
+SETTINGS = Settings.model_validate(
+    {
+        "horizon": {
+            "length_s": 60.0,
+            "bucket_s": 10.0,
+            "allowed_lateness_s": 10.0,
+            "idle_timeout_s": 30.0,
+            "max_skew_s": 20.0,
+        }
+    }
+)
+CATALOG = read_catalog(
+    {
+        "schema": "catalog/1",
+        "fleet": "main",
+        "query_types": [
+            {"name": "chat", "delay_slo_s": 10.0, "error_slo": 0.5, "unmet_penalty_usd": 1.0},
+        ],
+        "models": [{"name": "m", "params_b": 0.5, "weights_gb": 1.0, "base_error": {"chat": 0.1}}],
+        "gpu_tiers": [
+            {
+                "name": "gpu",
+                "memory_gb": 80.0,
+                "memory_bandwidth_gb_s": 1000.0,
+                "compute_tflops": 2.0,
+                "price_usd_per_h": 3.6,
+                "tp_degrees": [1],
+                "pp_depths": [1],
+            }
+        ],
+    }
+)
+PATIENCE_S = 20.0
+
+
+class Broker:
+    """Takes claims and plans, and refuses as many sends as it is told to."""
+
+    def __init__(self) -> None:
+        self.claims = 0
+        self.plans: list[AllocationPlan] = []
+        self.attempts: list[bytes] = []
+        self.refusals = 0
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def send_and_wait(self, topic: str, value: bytes, **_: Any) -> Any:
+        class Sent:
+            offset = self.claims
+
+        if topic == "llm.planner-claims.v1":
+            self.claims += 1
+            return Sent
+        self.attempts.append(value)
+        if self.refusals:
+            self.refusals -= 1
+            raise KafkaError("no answer")
+        self.plans.append(AllocationPlan.model_validate_json(value))
+        return Sent
+
+    async def newest(self, _: KafkaConnection, __: str) -> AllocationPlan | None:
+        return max(self.plans, key=lambda plan: (plan.epoch, plan.sequence), default=None)
+
+
+class Solver:
+    """Answers two replicas to everything, once it may."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def solve(self, _: Any) -> SolverAnswer:
+        self.asked += 1
+        await self.may_answer.wait()
+        key = DeploymentKey("m", "gpu", 1, 1)
+        found = Plan((Deployment(key, 2, key.id),), (Route("chat", key.id, 1.0),))
+        return SolverAnswer("feasible", "stub", 0.01, found, 0.0)
+
+
+class Memory:
+    def load(self) -> None:
+        return None
+
+    def store(self, value: dict[str, Any]) -> None:
+        json.dumps(value)
+
+
+class Planning:
+    def __init__(self, partitions: int) -> None:
+        self.broker, self.solver = Broker(), Solver()
+        self.clock = ReplayClock(T)
+        self.partitions = partitions
+        self.written = 0
+        self.planner: Planner = self.new_planner()
+
+    def new_planner(self) -> Planner:
+        return Planner(
+            SETTINGS,
+            CATALOG,
+            self.clock,
+            KafkaConnection("nowhere:1"),
+            self.partitions,
+            Memory(),  # type: ignore[arg-type]
+            self.solver,  # type: ignore[arg-type]
+        )
+
+    def tell(self, watermark_s: float, partition: int = 0, **changes: Any) -> None:
+        """Hand over a snapshot with ten requests in each ten seconds up to a moment after T."""
+        buckets = range(0, max(10, int(watermark_s) + 10), 10)
+        totals = {"chat": {"events": 1, "count": 10, "input_tokens": 1000, "output_tokens": 0}}
+        snapshot = {
+            "schema": "demand/1",
+            "partition": partition,
+            "next_offset": len(buckets),
+            "watermark": T + watermark_s,
+            "since": T,
+            "as_of": T + watermark_s,
+            "at_end": False,
+            "bucket_s": 10.0,
+            "buckets": [{"start": T + start, "totals": totals} for start in buckets],
+            "counted": len(buckets),
+            "late": 0,
+            "refused": 0,
+            "duplicates": 0,
+            "skipped": 0,
+        } | changes
+        key, raw = str(partition).encode(), json.dumps(snapshot).encode()
+        self.planner.take(Chunk([self.written], [key], [raw], is_at_end=True))
+        self.written += 1
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0)
+
+    async def plans(self, number: int) -> list[AllocationPlan]:
+        await self.until(lambda: len(self.broker.plans) >= number)
+        await self.settle()
+        return self.broker.plans
+
+    async def settle(self) -> None:
+        """Let the planner look around many times more."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def planning(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
+    async with _running(Planning(1), monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+async def planning_two(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
+    """Two source partitions."""
+    async with _running(Planning(2), monkeypatch) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def _running(made: Planning, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
+    monkeypatch.setattr(module, "AIOKafkaProducer", lambda **_: made.broker)
+    monkeypatch.setattr(module, "newest_plan", made.broker.newest)
+    monkeypatch.setattr(module, "_POLL_S", 0)
+    monkeypatch.setattr(module, "_RETRY_S", 0)
+    task = asyncio.create_task(made.planner.run())
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_publish_of_unknown_outcome_is_repeated_as_it_was(planning: Planning) -> None:
+    planning.planner.own(0)
+    planning.broker.refusals = 3
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    (plan,) = await planning.plans(1)
+    assert (plan.epoch, plan.sequence) == (0, 1)
+    assert len(planning.broker.attempts) == 4
+    assert len(set(planning.broker.attempts)) == 1
+
+
+async def test_nothing_goes_out_once_planning_is_anothers_in_the_middle_of_a_solve(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.solver.may_answer.clear()
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.until(lambda: planning.solver.asked == 1)
+    planning.planner.disown()
+    planning.solver.may_answer.set()
+    await planning.settle()
+    assert planning.broker.attempts == []
+
+    planning.planner.own(planning.written)
+    planning.tell(60)
+    (plan,) = await planning.plans(1)
+    assert (plan.epoch, plan.sequence) == (1, 1), "a claim of its own, and the numbers begin anew"
+
+
+async def test_nothing_goes_out_once_planning_is_anothers_in_the_middle_of_publishing(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.broker.refusals = 10**9
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.until(lambda: len(planning.broker.attempts) > 2)
+    planning.planner.disown()
+    planning.broker.refusals = 0
+    await planning.settle()
+    assert planning.broker.plans == []
+
+
+async def test_who_does_not_own_the_demand_neither_claims_nor_plans(planning: Planning) -> None:
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.settle()
+    assert (planning.broker.claims, planning.broker.attempts) == (0, [])
+
+
+async def test_a_backlog_gives_one_plan_when_caught_up_and_none_whose_validity_is_past(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.clock.advance(T + 1000)
+    for watermark_s in range(60, 900, 60):
+        # Horizons up to 840 ended, and their validity of two horizons with them, at 960 at the latest.
+        planning.tell(watermark_s)
+        await planning.settle()
+    published = planning.broker.plans
+    assert {plan.decision.name for plan in published} <= {"hold_unknown_demand"}
+    planning.tell(960)
+    plans = await planning.plans(len(published) + 1)
+    assert [plan.decision.name for plan in plans if plan.decision.name != "hold_unknown_demand"] == [
+        "planned"
+    ]
+    assert all(plan.valid_until > T + 1000 or plan.decision.name != "planned" for plan in plans)
+    assert plans[-1].horizon_start == T + 960
+
+
+async def test_a_horizon_whose_demand_does_not_come_is_held_once_and_planned_when_it_comes(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    assert [plan.decision.name for plan in await planning.plans(1)] == ["planned"]
+    planning.clock.advance(T + 225)  # the horizon of 120 should have closed by 120 + its patience of 100 s
+    held = (await planning.plans(2))[-1]
+    assert (held.decision.name, held.horizon_start) == ("hold_unknown_demand", T + 120)
+    assert held.deployments == planning.broker.plans[0].deployments
+    await planning.settle()
+    assert len(planning.broker.plans) == 2
+
+    planning.tell(120)
+    planned = (await planning.plans(3))[-1]
+    assert (planned.decision.name, planned.horizon_start) == ("kept", T + 120)
+    assert len(planning.broker.plans) == 3
+
+
+async def test_a_planner_that_takes_over_a_held_horizon_does_not_hold_it_again_but_plans_it(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.plans(1)
+    planning.clock.advance(T + 225)
+    await planning.plans(2)
+
+    planning.planner.disown()
+    planning.planner.own(planning.written)
+    planning.tell(60)
+    await planning.until(lambda: planning.broker.claims == 2)
+    await planning.settle()
+    assert len(planning.broker.plans) == 2
+    planning.tell(120)
+    plan = (await planning.plans(3))[-1]
+    assert (plan.epoch, plan.decision.name, plan.horizon_start) == (1, "kept", T + 120)
+
+
+async def test_a_planner_that_takes_over_plans_no_horizon_a_second_time(planning: Planning) -> None:
+    planning.planner.own(0)
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.plans(1)
+    planning.planner.disown()
+    planning.planner.own(planning.written)
+    planning.tell(60)
+    await planning.until(lambda: planning.broker.claims == 2)
+    await planning.settle()
+    assert len(planning.broker.plans) == 1
+
+
+async def test_what_was_said_before_a_takeover_does_not_pass_for_silence_since(
+    planning_two: Planning,
+) -> None:
+    planning = planning_two
+    planning.planner.own(0)
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    planning.tell(60, partition=1)
+    await planning.plans(1)
+
+    # Whoever counted both is gone, having said that it had read them to their ends. The next one has a backlog.
+    planning.planner.disown()
+    planning.planner.own(planning.written + 2)
+    planning.tell(70, at_end=True)
+    planning.tell(70, partition=1, at_end=True)
+    planning.clock.advance(T + 135)
+    await planning.settle()
+    planning.tell(120)
+    await planning.settle()
+    assert len(planning.broker.plans) == 1, "nothing is known of the other partition since"
+
+    planning.tell(70, partition=1, at_end=True)
+    plan = (await planning.plans(2))[-1]
+    assert (plan.decision.name, plan.horizon_start) == ("kept", T + 120)
