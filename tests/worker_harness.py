@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ async def until(condition: Callable[[], bool], what: str, *, alive: Iterable[Wor
         raise AssertionError(f"{what}: not within {PATIENCE_S:g} s\n{tails}") from None
 
 
+async def until_topics_are_gone(admin: Any, names: list[str]) -> None:
+    """Wait until a broker has done with deleting topics."""
+    async with asyncio.timeout(PATIENCE_S):
+        while set(names) & set(await admin.list_topics()):
+            await asyncio.sleep(0.05)
+
+
 class WorkerProcess:
     """One ``coxswain worker``. Its log is kept, whatever becomes of it."""
 
@@ -140,6 +148,28 @@ class WorkerProcess:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [record for record in self.log() if record["event"] == name]
+
+    def has_begun(self) -> bool:
+        """Whether the program runs, beyond Python's own start: from here on signals are its own."""
+        caught = next(
+            line.split()[1]
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+            if line.startswith("SigCgt")
+        )
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+    def kill_solver(self) -> None:
+        """SIGKILL the worker's solver process, where it has one."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in map(int, children.split()):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if b"solver_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+
+    def owned(self) -> set[str]:
+        """Return the partitions that the worker was given last, by its log."""
+        said = [line for line in self._log.read_text().splitlines() if '"partitions_ready"' in line]
+        return set(json.loads(said[-1])["partitions"]) if said else set()
 
 
 @dataclass
@@ -359,3 +389,8 @@ class Traffic:
         if named:
             self._named.append((partition, made))
         return partition, made
+
+
+def iso(at_s: float) -> str:
+    """Return the moment ``at_s`` seconds after T0 as plans write it."""
+    return datetime.fromtimestamp(T0 + at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
