@@ -92,6 +92,7 @@ class Replayer:
         further ahead of what was sent.
     connect_timeout_s : how long the broker may take to answer at first.
     security : aiokafka's own options for TLS and SASL.
+    hold : awaited before each step: here a slow reader can be waited for.
     record_log : written to instead of Kafka.
     sleep, monotonic : the machine's time.
 
@@ -113,6 +114,7 @@ class Replayer:
         step_wall_s: float = 0.05,
         connect_timeout_s: float = 10.0,
         security: Mapping[str, Any] = MappingProxyType({}),
+        hold: Callable[[], Awaitable[None]] | None = None,
         record_log: RecordLog | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -131,6 +133,7 @@ class Replayer:
         self._on_progress = on_progress
         self._step_s = min(step_wall_s * speed, _LONGEST_STEP_S)
         self._step_wall_s = self._step_s / speed
+        self._hold = hold
         self._log = record_log or KafkaLog(bootstrap_servers, connect_timeout_s, security=security)
         self._sleep = sleep
         self._monotonic = monotonic
@@ -178,6 +181,8 @@ class Replayer:
         pace = _Pace(self._step_wall_s, self._sleep, self._monotonic)
         step = 0
         while pending is not None or first_s + step * self._step_s < last_s + self._drain_s:
+            if self._hold is not None:
+                await self._hold()
             step += 1
             # Not a running sum: rounding would add up over a day of steps.
             end_s = first_s + step * self._step_s

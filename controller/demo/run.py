@@ -39,6 +39,9 @@ _END_TIMEOUT_S = 45.0
 _STOP_TIMEOUT_S = 15.0
 _APP_ID = "coxswain-demo"
 _SOLVE_LIMIT_S = 0.1
+_POLL_S = 0.05
+_RECORDS_IN_FLIGHT = 4000
+_LONGEST_HOLD_POLLS = 200
 
 
 async def run_demo(scenario: Scenario, screen: Screen, keep_logs: Path | None = None) -> DemoSummary:
@@ -75,9 +78,20 @@ async def run_demo(scenario: Scenario, screen: Screen, keep_logs: Path | None = 
                     screen.starting(scenario, broker.bootstrap_servers)
                     await _until(lambda: tally.claims > 0, worker, "the worker to be ready", _START_TIMEOUT_S)
 
+                    sent = 0
+
                     def on_progress(progress: Progress) -> None:
+                        nonlocal sent
+                        sent = progress.sent
                         clock.advance(progress.time_s)
                         screen.show(progress, tally)
+
+                    async def hold() -> None:
+                        """Wait for the worker: on a busy machine the demo takes longer, and shows the same."""
+                        for _ in range(_LONGEST_HOLD_POLLS):
+                            if sent - tally.read < _RECORDS_IN_FLIGHT:
+                                return
+                            await asyncio.sleep(_POLL_S)
 
                     replayer = Replayer(
                         connection.bootstrap_servers,
@@ -86,6 +100,7 @@ async def run_demo(scenario: Scenario, screen: Screen, keep_logs: Path | None = 
                         query_types=catalog.type_names,
                         drain_s=scenario.drain_s,
                         on_progress=on_progress,
+                        hold=hold,
                     )
                     report = await _unless_it_ends(worker, replayer.run(scenario.requests))
 
@@ -185,7 +200,7 @@ async def _until(
             while not condition():
                 if worker.returncode is not None:
                     raise _WorkerEndedError(f"the worker ended with exit code {worker.returncode}")
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_POLL_S)
     except TimeoutError:
         if what is None:
             raise

@@ -80,6 +80,11 @@ class Tally:
         """Records of which it is known what became of them."""
         return sum(s.counted + s.late + s.refused + s.duplicates for s in self.snapshots.values())
 
+    @property
+    def read(self) -> int:
+        """Records that the worker has read, whatever became of them."""
+        return sum(snapshot.next_offset for snapshot in self.snapshots.values())
+
     def summary(self, source: str, sent: int, applied: int, wall_s: float) -> DemoSummary:
         """Add up."""
         plans, snapshots = list(self.plans.values()), list(self.snapshots.values())

@@ -85,6 +85,7 @@ def replayer(
     heartbeat_s: float = 60.0,
     query_types: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
+    hold: Callable[[], Awaitable[None]] | None = None,
 ) -> Replayer:
     machine = machine or FakeTime()
     return Replayer(
@@ -95,6 +96,7 @@ def replayer(
         drain_s=drain_s,
         on_progress=on_progress,
         step_wall_s=step_wall_s,
+        hold=hold,
         record_log=log,
         sleep=machine.sleep,
         monotonic=machine.monotonic,
@@ -249,6 +251,18 @@ async def test_after_the_last_request_clock_and_heartbeats_go_on_until_the_drain
     assert max(e.event_time for _, e in log.events) == T0 + 25.0
     assert max(e.event_time for _, e in log.events if e.count) == T0 + 5.0
     assert machine.now_s == pytest.approx(100.0 + 2.5, abs=0.1)
+
+
+async def test_a_slow_reader_is_waited_for_before_every_step() -> None:
+    machine = FakeTime()
+    log = FakeLog()
+    ticks_when_asked: list[int] = []
+
+    async def hold() -> None:
+        ticks_when_asked.append(len(log.ticks))
+
+    await replayer(log, 10.0, machine, hold=hold).run(requests_at(0.0, 1.0))
+    assert ticks_when_asked == list(range(len(log.ticks)))
 
 
 async def test_nothing_to_send_is_a_complete_replay_of_nothing() -> None:
