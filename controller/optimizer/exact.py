@@ -18,7 +18,7 @@ from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-9
 _PROOF = 1e-6
 _STATUS = highspy.HighsModelStatus
 

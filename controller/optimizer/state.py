@@ -14,6 +14,8 @@ LEAST_AMOUNT = 1e-9
 LIMIT_ROUNDING = 1e-9
 """How far the budget may be overdrawn, relative to it; the judge allows 1e-6. GPUs and GB: ``COUNT_ROUNDING``."""
 COUNT_ROUNDING = 1e-7
+SHORTFALL_ROUNDING = 2e-7
+"""How far unmet demand may be over max_unmet, in shares; the judge allows 1e-6."""
 SLACK_ROUNDING = 1e-9
 """How far a mean of error or delay may be over its limit, in shares; the judge allows 1e-6."""
 
@@ -130,7 +132,7 @@ class AllocationState:
     def shortfall(self) -> Floats:
         """(I,) unmet demand above ζ_i."""
         over: Floats = np.maximum(self.unmet - self.space.max_unmet, 0.0)
-        return np.where(over > LEAST_AMOUNT, over, 0.0)
+        return np.where(over > SHORTFALL_ROUNDING, over, 0.0)
 
     @property
     def serves_enough(self) -> bool:
@@ -155,7 +157,7 @@ class AllocationState:
         price = float(self.space.unmet_usd[i])
         return (
             price + self.space.shortfall_usd
-            if self.unmet[i] > self.space.max_unmet[i] + LEAST_AMOUNT
+            if self.unmet[i] > self.space.max_unmet[i] + SHORTFALL_ROUNDING
             else price
         )
 

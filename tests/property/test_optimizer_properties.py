@@ -39,22 +39,25 @@ pick = st.sampled_from
 
 
 @st.composite
-def instances(draw: st.DrawFn, *, must_serve: bool = True) -> Instance:
-    """Instances of up to three types, models and tiers, with and without everything that is optional."""
+def instances(draw: st.DrawFn, *, must_serve: bool = True, busy: bool = False) -> Instance:
+    """Instances of a few types, models and tiers, with and without everything that is optional.
+
+    ``busy`` ones ask for enough, and pay enough for it, that plans have several deployments.
+    """
     types = tuple(
         QueryType(
             name=f"type-{i}",
-            arrival_rate_per_s=draw(pick([0.0, 0.3, 4.0, 25.0, 400.0])),
-            input_tokens=draw(pick([0, 100, 900])),
-            output_tokens=draw(pick([1, 80, 500])),
-            delay_slo_s=draw(pick([0.05, 0.8, 3.0, 20.0])),
-            error_slo=draw(pick([0.02, 0.06, 0.12])),
-            delay_penalty_usd_per_s=draw(pick([0.0, 1e-5, 1e-4])),
-            unmet_penalty_usd=draw(pick([0.0, 1e-4, 3e-3, 0.05])),
+            arrival_rate_per_s=draw(pick([2.0, 9.0, 30.0] if busy else [0.0, 0.3, 4.0, 25.0, 400.0])),
+            input_tokens=draw(pick([200, 900] if busy else [0, 100, 900])),
+            output_tokens=draw(pick([80, 500] if busy else [1, 80, 500])),
+            delay_slo_s=draw(pick([3.0, 8.0, 30.0] if busy else [0.05, 0.8, 3.0, 20.0])),
+            error_slo=draw(pick([0.03, 0.06, 0.12])),
+            delay_penalty_usd_per_s=draw(pick([1e-5, 1e-4] if busy else [0.0, 1e-5, 1e-4])),
+            unmet_penalty_usd=draw(pick([3e-3, 0.05] if busy else [0.0, 1e-4, 3e-3, 0.05])),
             token_storage_gb=draw(pick([0.0, 1e-7])),
             max_unmet=draw(pick([1.0, 1.0, 1.0, 0.3, 0.0])) if must_serve else 1.0,
         )
-        for i in range(draw(st.integers(1, 3)))
+        for i in range(draw(st.integers(3, 4) if busy else st.integers(1, 3)))
     )
     models = tuple(
         FoundationModel(
@@ -64,7 +67,7 @@ def instances(draw: st.DrawFn, *, must_serve: bool = True) -> Instance:
             kv_cache_gb_per_token=draw(pick([0.0, 1e-4, 5e-3])),
             base_error={item.name: draw(pick([0.01, 0.05, 0.1])) for item in types},
         )
-        for j in range(draw(st.integers(1, 2)))
+        for j in range(draw(st.integers(2, 3) if busy else st.integers(1, 2)))
     )
     tiers = tuple(
         GpuTier(
@@ -79,9 +82,9 @@ def instances(draw: st.DrawFn, *, must_serve: bool = True) -> Instance:
             error_multiplier=draw(pick([1.0, 1.2])),
             tp_efficiency=draw(pick([1.0, 0.8])),
             pp_hop_s=draw(pick([0.0, 0.002])),
-            available=draw(pick([None, None, 0, 1, 3, 40])),
+            available=draw(pick([None, None, 3, 12] if busy else [None, None, 0, 1, 3, 40])),
         )
-        for k in range(draw(st.integers(1, 3)))
+        for k in range(draw(st.integers(2, 3) if busy else st.integers(1, 3)))
     )
     plain = Instance(
         name="random",
@@ -89,8 +92,8 @@ def instances(draw: st.DrawFn, *, must_serve: bool = True) -> Instance:
         query_types=types,
         models=models,
         gpu_tiers=tiers,
-        budget_usd=draw(pick([None, None, 0.0, 8.0, 90.0, 1500.0])),
-        storage_gb=draw(pick([None, None, 0.0, 18.0, 100.0])),
+        budget_usd=draw(pick([None, 30.0, 90.0, 400.0] if busy else [None, None, 0.0, 8.0, 90.0, 1500.0])),
+        storage_gb=draw(pick([None, None, 18.0, 100.0] if busy else [None, None, 0.0, 18.0, 100.0])),
         storage_usd_per_gb_h=draw(pick([0.0, 1e-3])),
         delay_slo=draw(pick(["per_route", "per_route", "average"])),
     )
@@ -105,7 +108,7 @@ def instances(draw: st.DrawFn, *, must_serve: bool = True) -> Instance:
 
 
 @FEW
-@given(instances(), pick(["gh", "agh"]))
+@given(st.one_of(instances(), instances(busy=True)), pick(["gh", "agh"]))
 def test_a_heuristic_breaks_no_constraint_or_says_what_clashes(instance: Instance, method: str) -> None:
     result = solve(instance, MaxIterations(6), seed=1, method=method)
     if result.plan is None:
@@ -116,7 +119,7 @@ def test_a_heuristic_breaks_no_constraint_or_says_what_clashes(instance: Instanc
 
 
 @FEWER
-@given(instances())
+@given(st.one_of(instances(), instances(busy=True)))
 def test_bound_optimum_agh_and_gh_come_in_that_order(instance: Instance) -> None:
     gh = solve(instance, MaxIterations(0), method="gh")
     agh = solve(instance, MaxIterations(6), method="agh")
@@ -134,7 +137,7 @@ def test_bound_optimum_agh_and_gh_come_in_that_order(instance: Instance) -> None
 
 
 @FEWER
-@given(instances(must_serve=False))
+@given(instances(must_serve=False, busy=True))
 def test_leaving_out_dominated_deployments_costs_nothing(instance: Instance) -> None:
     everything = np.arange(instance.arrays.num_deployments)
     if not dominated(instance.arrays).any():
@@ -161,14 +164,21 @@ NEIGHBOURHOODS: dict[str, Callable[[AllocationState, Greedy], list[Move]]] = {
 }
 
 
+@pytest.mark.parametrize("kind", list(NEIGHBOURHOODS))
 @FEW
-@given(instances(), st.integers(0, 7), pick(list(NEIGHBOURHOODS)))
-def test_a_move_saves_what_it_says_and_keeps_the_limits(instance: Instance, order: int, kind: str) -> None:
+@given(instance=instances(busy=True), order=st.integers(0, 7))
+def test_a_move_saves_what_it_says_and_keeps_the_limits(kind: str, instance: Instance, order: int) -> None:
     space = SearchSpace.of(instance)
     greedy = Greedy.of(space)
-    state = greedy.build(
-        list(fixed_orders(instance))[order], idle_weight=order / 7, cover_first=order % 2 == 0
-    )
+    sequence = list(fixed_orders(instance))[order]
+    state = greedy.build(sequence, idle_weight=order / 7, cover_first=order % 2 == 0)
+    if kind == "shed":  # a construction never serves what is cheaper to shed: make it so
+        cheap = replace(space, unmet_usd=space.unmet_usd * 1e-3, max_unmet=np.ones(space.num_types))
+        state = AllocationState.of_shares(cheap, state.shares)
+    if kind == "serve":  # nor does it leave unmet what may be served
+        for d in state.open[::2]:
+            for i in np.flatnonzero(state.shares[:, d]):
+                state.withdraw(int(i), int(d))
     assert state.keeps_limits
     before = state.shares.copy()
     moves = NEIGHBOURHOODS[kind](state, greedy)
@@ -179,13 +189,16 @@ def test_a_move_saves_what_it_says_and_keeps_the_limits(instance: Instance, orde
         assert price_change(state, move.at, move.change) == pytest.approx(move.delta_usd, rel=1e-6, abs=scale)
         twin = state.copy()
         move.apply(twin)
+        left = (twin.budget_left, twin.storage_left, *twin.gpus_left, *twin.slack.flat)
         twin.refresh()
+        fresh = (twin.budget_left, twin.storage_left, *twin.gpus_left, *twin.slack.flat)
+        assert left == pytest.approx(fresh, rel=1e-9, abs=1e-9), "what is left was not kept up to date"
         assert twin.cost_usd() - state.cost_usd() == pytest.approx(move.delta_usd, rel=1e-6, abs=scale)
         assert twin.keeps_limits
 
 
 @FEW
-@given(instances(must_serve=False), st.data())
+@given(instances(must_serve=False, busy=True), st.data())
 def test_routing_breaks_no_constraint_on_shares_and_beats_no_routing(
     instance: Instance, data: st.DataObject
 ) -> None:

@@ -8,7 +8,13 @@ import numpy as np
 
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.space import SearchSpace
-from controller.optimizer.state import LEAST_AMOUNT, SLACK_ROUNDING, AllocationState, needed_replicas
+from controller.optimizer.state import (
+    LEAST_AMOUNT,
+    SHORTFALL_ROUNDING,
+    SLACK_ROUNDING,
+    AllocationState,
+    needed_replicas,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +50,9 @@ def best_first(moves: list[Move]) -> list[Move]:
 def shed_usd(space: SearchSpace, unmet: Floats, at: Ints | slice = slice(None)) -> Floats:
     """Return (I,) what it costs to leave ``unmet`` shares unmet, beyond ζ_i included."""
     over = np.maximum(unmet - space.max_unmet[at], 0.0)
-    usd: Floats = space.unmet_usd[at] * unmet + space.shortfall_usd * np.where(over > LEAST_AMOUNT, over, 0.0)
+    usd: Floats = space.unmet_usd[at] * unmet + space.shortfall_usd * np.where(
+        over > SHORTFALL_ROUNDING, over, 0.0
+    )
     return usd
 
 
