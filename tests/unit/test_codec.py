@@ -65,10 +65,10 @@ CATALOG = read_catalog(
 SMALL, LARGE = DeploymentKey("m", "gpu", 1, 1), DeploymentKey("m", "gpu", 2, 1)
 
 
-def view(start_s: float = T) -> WindowView:
-    """Return a window with 24 requests a second of chat, and of code nothing but a heartbeat."""
+def view(start_s: float = T, count: int = 7200) -> WindowView:
+    """Return a window with requests of chat, and of code nothing but a heartbeat."""
     types = {
-        "chat": TypeWindow(DemandState.OBSERVED, Totals(7200, 7200, 720_000, 14_400), (7200,)),
+        "chat": TypeWindow(DemandState.OBSERVED, Totals(count, count, 100 * count, 2 * count), (count,)),
         "code": TypeWindow(DemandState.IDLE, Totals(1, 0, 0, 0), (0,)),
     }
     progress = (PartitionProgress(0, 601, start_s + 300.0), PartitionProgress(1, 7, None))
@@ -81,7 +81,7 @@ def two_ticks() -> tuple[PlannerState, PlanRecord]:
     assert isinstance(before, SolveRequest)
     first = Plan((Deployment(SMALL, 1, SMALL.id),), (Route("chat", SMALL.id, 0.1),))
     state, _ = conclude(state, SolverAnswer("feasible", "agh", 0.5, first, None), T + 331.5, POLICY)
-    given = TickInput("horizon", T + 631.0, CATALOG, view(T + 300.0))
+    given = TickInput("horizon", T + 631.0, CATALOG, view(T + 300.0, count=9600))
     state, after = tick(state, given, POLICY)
     assert isinstance(after, SolveRequest)
     second = Plan((Deployment(LARGE, 2, LARGE.id),), (Route("chat", LARGE.id, 0.75),))
@@ -101,11 +101,12 @@ def test_every_field_of_a_plan_is_filled_from_the_record_of_its_tick() -> None:
     ]
     assert (message.input.missing_partitions, message.input.catalog_hash) == ([], CATALOG.digest)
     assert [(d.query_type, d.state, d.observed_rate_per_s) for d in message.demand] == [
-        ("chat", "observed", 24.0),
+        ("chat", "observed", 32.0),
         ("code", "idle", 0.0),
     ]
     chat = message.demand[0]
-    assert (chat.rate_per_s, chat.input_tokens, chat.output_tokens) == pytest.approx((24.0, 100.0, 2.0))
+    assert (chat.input_tokens, chat.output_tokens) == pytest.approx((100.0, 2.0))
+    assert 24.0 < chat.rate_per_s == record.demand[0].rate_per_s < 32.0
     assert chat.rate_stddev_per_s == record.demand[0].rate_stddev_per_s
     (deployment,) = message.deployments
     assert (deployment.id, deployment.model, deployment.gpu_tier) == (LARGE.id, "m", "gpu")
