@@ -57,10 +57,16 @@ def assert_every_snapshot_is_exact(feed: Any, recounted: list[Any]) -> None:
 def assert_plans_are_of_the_recounted_demand(
     plans: list[dict[str, Any]], recounted: list[Any], oracle: Any
 ) -> None:
-    """Each plan that was made from demand names the rates that the log holds at the offsets that it names."""
+    """Each plan that was made from demand names the rates that the log holds at the offsets that it names.
+
+    No plan is of a window to which anything was added later.
+    """
     judged = [plan for plan in plans if plan["decision"]["name"] in ("planned", "kept")]
     assert judged
     for plan in judged:
+        assert oracle.window_of(recounted, plan) == oracle.window_of(recounted, plan, whole=True), (
+            f"{plan['plan_id']} was made before all demand of its window was in"
+        )
         expected = oracle.observed_rates(recounted, plan)
         found = {
             demand["query_type"]: demand["observed_rate_per_s"]
@@ -95,3 +101,9 @@ def assert_refusals_are_all_in_dead_letters(feed: Any, recounted: list[Any]) -> 
     for (number, offset), letter in letters.items():
         raw = recounted[number].values[offset]
         assert (base64.b64decode(letter["raw_base64"]), letter["raw_bytes"]) == (raw, len(raw))
+
+
+def assert_no_noise(worker: Any) -> None:
+    """The log of a worker that was told to stop has no traceback, and nothing that asyncio complains of."""
+    noise = [record for record in worker.log() if record["logger"] == "asyncio" or "exception" in record]
+    assert noise == []

@@ -143,8 +143,9 @@ class WorkerProcess:
         return self._log.read_text(errors="replace")[-6000:]
 
     def log(self) -> list[dict[str, Any]]:
-        """Return the log's records. A line that is no JSON is noise, and fails here."""
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        """Return the log's records. A line that is no JSON is noise, and fails here; a kill may cut the last."""
+        whole, _, _ = self._log.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [record for record in self.log() if record["event"] == name]

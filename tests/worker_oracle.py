@@ -146,19 +146,31 @@ def _read(raw: bytes, rules: Rules) -> dict[str, Any] | None:
     return event if is_good else None
 
 
-def observed_rates(partitions: list[PartitionRecount], plan: dict[str, Any]) -> dict[str, float]:
-    """Return requests per second of each query type heard of in a plan's window, at the offsets that the plan names."""
-    rules = partitions[0].rules
+def window_of(
+    partitions: list[PartitionRecount], plan: dict[str, Any], *, whole: bool = False
+) -> dict[str, int]:
+    """Return the requests of each query type heard of in a plan's window.
+
+    At the offsets that the plan names, or, ``whole``, in the whole topic.
+    """
     end_s = epoch_s(plan["horizon_start"])
-    start_s = end_s - rules.length_s
     upto = {named["partition"]: named["next_offset"] for named in plan["input"]["partitions"]}
     requests: dict[str, int] = {}
     for number, partition in enumerate(partitions):
-        for name, count in partition.requests(upto[number], start_s, end_s).items():
+        records = len(partition.verdicts) if whole else upto[number]
+        for name, count in partition.requests(records, end_s - partition.rules.length_s, end_s).items():
             requests[name] = requests.get(name, 0) + count
+    return requests
+
+
+def observed_rates(partitions: list[PartitionRecount], plan: dict[str, Any]) -> dict[str, float]:
+    """Return requests per second of each query type heard of in a plan's window, at the offsets that the plan names."""
+    end_s = epoch_s(plan["horizon_start"])
+    start_s = end_s - partitions[0].rules.length_s
+    upto = {named["partition"]: named["next_offset"] for named in plan["input"]["partitions"]}
     since_s = min(partition.first_bucket_s(upto[number]) for number, partition in enumerate(partitions))
     watched_s = end_s - max(start_s, since_s)
-    return {name: count / watched_s for name, count in requests.items()}
+    return {name: count / watched_s for name, count in window_of(partitions, plan).items()}
 
 
 def epoch_s(text: str) -> float:

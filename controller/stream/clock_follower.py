@@ -22,8 +22,8 @@ async def follow_clock(connection: KafkaConnection, clock: ReplayClock) -> None:
         auto_offset_reset="latest",
         fetch_max_wait_ms=50,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         consumer.seek(partition, max(0, end - 1))

@@ -140,8 +140,8 @@ class Planner:
             enable_idempotence=True,
             request_timeout_ms=round(self._settings.kafka.request_timeout_s * 1000),
         )
-        await self._producer.start()
         try:
+            await self._producer.start()
             await self._solver.start()
             while True:
                 try:

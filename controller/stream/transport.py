@@ -85,6 +85,13 @@ class _PromptThread(AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
+    async def seek_here(self, tp: TP, offset: int) -> None:
+        """Seek in the thread that fetches; Faust's own :meth:`seek` reaches into it from the outside."""
+        await self.call_thread(self._seek_in_thread, tp, offset)
+
+    async def _seek_in_thread(self, tp: TP, offset: int) -> None:
+        self._ensure_consumer().seek(tp, offset)
+
     def last_fetch_ms(self, tp: TP) -> float | None:
         """Return when the broker last answered a fetch of a partition, ms since the epoch by this machine."""
         asked_ms: float | None = self._ensure_consumer().last_poll_timestamp(tp)
@@ -104,6 +111,9 @@ class ChunkConsumer(Consumer):
 
     def _new_consumer_thread(self) -> _PromptThread:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        await cast(_PromptThread, self._thread).seek_here(partition, offset)
 
     @property
     def _owner(self) -> PartitionOwner:

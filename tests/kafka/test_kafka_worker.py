@@ -54,6 +54,8 @@ async def _assert_exact(world: Any, harness: ModuleType, oracle: ModuleType, che
     checks.assert_refusals_are_all_in_dead_letters(world.feed, recounted)
     checks.assert_plans_are_of_the_recounted_demand(world.feed.plans, recounted, oracle)
     checks.assert_one_planner_at_a_time(world.feed.plans)
+    for worker in world.workers:
+        checks.assert_no_noise(worker)
 
 
 async def test_two_kills_cost_no_count_and_double_none(

@@ -91,3 +91,4 @@ async def test_a_worker_that_is_told_to_stop_while_it_starts_stops(
         worker = world.start_worker()
         await harness.until(lambda: worker.has_begun(), "the worker's program to run", alive=[worker])
         assert await worker.terminate() == 0
+        assert [record for record in worker.log() if record["level"] not in ("info", "debug")] == []
