@@ -43,10 +43,11 @@ def main(limit_s: float, seed: int, only: str) -> None:
     ):
         table.add_column(title, justify="left" if title == "instance" else "right")
     over: dict[str, list[float]] = {"gh": [], "agh": []}
-    for path in sorted((DATA / "instances").glob(f"*{only}*.json")):
-        instance, best_usd = load_instance(path), best_known[path.stem].get("best_usd")
-        if best_usd is None:
+    for path in sorted((DATA / "instances").glob("*.json")):
+        best_usd = best_known[path.stem].get("best_usd")
+        if only not in path.stem or best_usd is None:
             continue
+        instance = load_instance(path)
         greedy = solve(instance, MaxRuntime(limit_s), seed=seed, method="gh")
         found = solve(instance, MaxRuntime(limit_s), seed=seed, method="agh")
         if greedy.objective_usd is None or found.objective_usd is None:

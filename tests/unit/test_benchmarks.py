@@ -1,0 +1,27 @@
+"""Benchmarks are commands of their own; that they run at all is a matter for the tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("only", ["4x4x4", "no such instance"])
+def test_the_optimizers_table_can_be_made(only: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.optimizer", "--only", only, "--time-limit", "0.1"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    if only == "4x4x4":
+        assert done.returncode == 0, done.stderr
+        assert "synth-4x4x4-s1" in done.stdout
+        assert "worst" in done.stdout
+    else:
+        assert done.returncode == 1
+        assert "no instance is called" in done.stderr
