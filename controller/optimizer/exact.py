@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,31 @@ class WarmHighs(pulp.HiGHS):  # type: ignore[misc]
         self.model_status = _STATUS.kNotset
         self.has_solution = False
 
+    def buildSolverModel(self, lp: Any) -> None:  # noqa: N802
+        """Hand the problem over in arrays; PuLP's own way, a call for each row, takes most of a short time limit."""
+        variables, rows = lp.variables(), lp.constraints()
+        for n, variable in enumerate(variables):
+            variable.index = n
+        for n, row in enumerate(rows):
+            row.index = n
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = len(variables), len(rows)
+        model.col_cost_ = np.array([lp.objective.get(variable, 0.0) for variable in variables])
+        model.col_lower_ = _bounds((variable.lowBound for variable in variables), -highspy.kHighsInf)
+        model.col_upper_ = _bounds((variable.upBound for variable in variables), highspy.kHighsInf)
+        model.row_lower_ = _bounds((row.getLb() for row in rows), -highspy.kHighsInf)
+        model.row_upper_ = _bounds((row.getUb() for row in rows), highspy.kHighsInf)
+        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        model.a_matrix_.start_ = np.cumsum([0, *(len(row) for row in rows)])
+        model.a_matrix_.index_ = np.array(
+            [variable.index for row in rows for variable in row], dtype=np.int32
+        )
+        model.a_matrix_.value_ = np.array([value for row in rows for value in row.values()], dtype=np.float64)
+        if self.mip:
+            kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
+            model.integrality_ = [kinds[variable.cat == pulp.LpInteger] for variable in variables]
+        lp.solverModel.passModel(model)
+
     def callSolver(self, lp: Any) -> None:  # noqa: N802
         """Run HiGHS."""
         if self._start is not None:
@@ -71,6 +96,10 @@ class WarmHighs(pulp.HiGHS):  # type: ignore[misc]
         if self.has_solution:
             return pulp.LpStatusOptimal, pulp.LpSolutionIntegerFeasible
         return pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
+
+
+def _bounds(values: Iterable[float | None], default: float) -> Floats:
+    return np.array([default if value is None else value for value in values], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

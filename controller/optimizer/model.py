@@ -161,10 +161,10 @@ def _spend(
 
 def _sum(terms: Iterable[tuple[Any, float]]) -> Any:
     """Return an expression; a variable that stands twice (r and w are one where cap is 1) counts twice."""
-    expression = pulp.LpAffineExpression()
+    coefficients: dict[Any, float] = {}
     for variable, coefficient in terms:
-        expression.addterm(variable, float(coefficient))
-    return expression
+        coefficients[variable] = coefficients.get(variable, 0.0) + float(coefficient)
+    return pulp.LpAffineExpression(coefficients)
 
 
 def _add(problem: Any, name: str, terms: Iterable[tuple[Any, float]], sense: int, limit: float) -> None:

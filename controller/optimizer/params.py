@@ -1,9 +1,9 @@
-"""What steers the methods; defaults are those that the benchmarks in docs/ report."""
+"""What steers the methods, beside when to stop."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from controller.errors import SettingsError
 
@@ -52,8 +52,3 @@ class Params:
             raise SettingsError("params.fallback_nodes", "must be at least 0", self.fallback_nodes)
         if self.node_limit is not None and self.node_limit < 0:
             raise SettingsError("params.node_limit", "must be at least 0", self.node_limit)
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Return the names of all settings."""
-        return tuple(field.name for field in fields(cls))

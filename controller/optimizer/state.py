@@ -19,9 +19,6 @@ SHORTFALL_ROUNDING = 2e-7
 SLACK_ROUNDING = 1e-9
 """How far a mean of error or delay may be over its limit, in shares; the judge allows 1e-6."""
 
-NOWHERE = -1
-"""The place of demand that is shed, in moves."""
-
 
 def needed_replicas(compute: Floats, memory: Floats) -> Floats:
     """Return the fewest whole replicas that carry both loads (constraints 4 and 5)."""
