@@ -44,7 +44,7 @@ class DemandSnapshot(Message):
     )
     at_end: bool = Field(description="everything in the partition was read")
     bucket_s: Annotated[float, Field(gt=0)]
-    buckets: list[BucketTotals] = Field(description="open, or closed within the last two horizons; by start")
+    buckets: list[BucketTotals] = Field(description="open, or closed so lately that a plan may need them; by start")
     counted: Count = Field(description="records since offset 0 that are in a bucket")
     late: Count = Field(description="records that came after their bucket had closed")
     refused: Count = Field(description="records that are in the dead-letter topic")
