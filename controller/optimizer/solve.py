@@ -44,8 +44,9 @@ def agh(search: Search) -> None:
 
 
 def exact(search: Search) -> None:
-    """Solve the MILP from GH's plan, or the initial one where that is cheaper."""
+    """Solve the MILP from GH's plan, or the initial one where that is cheaper; a short run may owe its bound to CG."""
     gh(search)
+    add_lower_bound(search)
     milp(search)
 
 
