@@ -27,7 +27,7 @@ from controller.domain.instance import Instance
 from controller.domain.plan import Plan, incumbent_of
 from controller.domain.plan_diff import PlanDiff
 from controller.errors import InstanceError
-from controller.optimizer.routing import route
+from controller.optimizer.reroute import reroute
 from controller.records import (
     Decision,
     DecisionName,
@@ -161,14 +161,13 @@ def _instance(
 
 def _in_force(instance: Instance, plan: Plan) -> tuple[Plan, Evaluation] | None:
     """Return the plan in force, as it is or re-routed, whichever is cheaper; None where neither is feasible."""
-    replicas, shares = plan.within(instance).arrays(instance)
-    candidates = []
-    for routed in (shares, route(instance, replicas)):
-        candidate = Plan.of_arrays(instance, replicas, routed)
-        judged = evaluate(instance, candidate)
-        if judged.is_feasible:
-            candidates.append((candidate, judged))
-    return min(candidates, key=lambda candidate: candidate[1].cost.total_usd, default=None)
+    as_it_is = plan.within(instance)
+    candidates = [(as_it_is, evaluate(instance, as_it_is))]
+    rerouted = reroute(instance, plan, clock=lambda: 0.0)
+    if rerouted.plan is not None and rerouted.evaluation is not None:
+        candidates.append((rerouted.plan, rerouted.evaluation))
+    feasible = [candidate for candidate in candidates if candidate[1].is_feasible]
+    return min(feasible, key=lambda candidate: candidate[1].cost.total_usd, default=None)
 
 
 def _report(answer: SolverAnswer, judged: Evaluation) -> SolverReport:

@@ -1,8 +1,8 @@
 """The world that is planned for: ``catalog/1``, from a YAML file at start and from ``llm.catalog.v1`` afterwards.
 
 Field by field it is an allocation instance (docs/mathematics.md) without demand and horizon, which come from the
-stream. Rules that tie fields to each other (a ``base_error`` for every query type, profiles that match a deployment) are
-checked where the catalog is put to use.
+stream. Rules that tie fields to each other (a ``base_error`` for every query type, profiles that match a deployment)
+are checked where the catalog is put to use.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Catalog(Message):
     query_types: list[CatalogQueryType] = Field(min_length=1)
     models: list[CatalogFoundationModel] = Field(min_length=1)
     gpu_tiers: list[CatalogGpuTier] = Field(min_length=1)
-    profiles: list[CatalogProfile] = []
+    profiles: list[CatalogProfile] = Field(default=[])
     switching: CatalogSwitching | None = None
     budget_usd_per_h: NonNegative | None = Field(
         None, description="δ per hour, rental and storage; null for no limit"

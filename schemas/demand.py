@@ -38,15 +38,21 @@ class DemandSnapshot(Message):
     watermark: EpochSeconds | None = Field(
         description="no event before this is counted any more; null before the first"
     )
-    since: EpochSeconds | None = Field(description="start of the first bucket ever counted into; null before it")
+    since: EpochSeconds | None = Field(
+        description="start of the first bucket ever counted into; null before it"
+    )
     as_of: EpochSeconds | None = Field(
         description="the clock when the partition last moved; null where it is not set"
     )
     at_end: bool = Field(description="everything in the partition was read")
     bucket_s: Annotated[float, Field(gt=0)]
-    buckets: list[BucketTotals] = Field(description="open, or closed so lately that a plan may need them; by start")
+    buckets: list[BucketTotals] = Field(
+        description="open, or closed so lately that a plan may need them; by start"
+    )
     counted: Count = Field(description="records since offset 0 that are in a bucket")
     late: Count = Field(description="records that came after their bucket had closed")
     refused: Count = Field(description="records that are in the dead-letter topic")
     duplicates: Count = Field(description="records whose event_id had been seen")
-    skipped: Count = Field(default=0, description="offsets that the broker no longer had when they were asked for")
+    skipped: Count = Field(
+        default=0, description="offsets that the broker no longer had when they were asked for"
+    )

@@ -38,4 +38,6 @@ class FleetState(Message):
     fleet: Name
     as_of: UtcTime
     replicas: list[ReplicaState]
-    gpus_available: dict[Name, Count] = Field(default={}, description="per tier; overrides the catalog's `available`")
+    gpus_available: dict[Name, Count] = Field(
+        default={}, description="per tier; overrides the catalog's `available`"
+    )

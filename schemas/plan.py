@@ -23,7 +23,9 @@ class PlanInput(Message):
     """What the plan was made from."""
 
     partitions: list[PlanInputPartition]
-    missing_partitions: list[int] = Field(default=[], description="source partitions of which nothing was known")
+    missing_partitions: list[int] = Field(
+        default=[], description="source partitions of which nothing was known"
+    )
     catalog_hash: str
 
 
@@ -39,7 +41,9 @@ class PlanDemand(Message):
     rate_stddev_per_s: NonNegative
     input_tokens: NonNegative = Field(description="mean per request")
     output_tokens: NonNegative = Field(description="mean per request")
-    quantile: Share | None = Field(default=None, description="of the rate; null where the mean is planned for")
+    quantile: Share | None = Field(
+        default=None, description="of the rate; null where the mean is planned for"
+    )
 
 
 class PlanDeployment(Message):

@@ -1,7 +1,7 @@
 """Topic names, with their keys, partitions and cleanup policies.
 
-Plans are never compacted: a zombie's late record would outlive the newer one. Demand, catalogs and fleet states are: the
-last record of a key is all there is to know.
+Plans are never compacted: a zombie's late record would outlive the newer one. Demand, catalogs and fleet states are:
+the last record of a key is all there is to know.
 """
 
 from __future__ import annotations

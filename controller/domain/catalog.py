@@ -18,7 +18,13 @@ from controller.domain.entities import (
     Switching,
 )
 from controller.domain.instance import DelaySlo, Instance
-from controller.domain.instance_file import read_gpu_tier, read_model, read_profile, read_switching
+from controller.domain.instance_file import (
+    read_gpu_tier,
+    read_model,
+    read_profile,
+    read_query_type,
+    read_switching,
+)
 from controller.domain.reading import Fields
 from controller.errors import CatalogError, InstanceError
 
@@ -149,17 +155,9 @@ def read_catalog(data: Any) -> Catalog:
 
 
 def _query_type(fields: Fields) -> QueryType:
-    query_type = QueryType(
-        name=fields.text("name"),
+    return read_query_type(
+        fields,
         arrival_rate_per_s=fields.number("prior_rate_per_s", 0.0, at_least=0.0),
         input_tokens=fields.number("prior_input_tokens", 0.0, at_least=0.0),
         output_tokens=fields.number("prior_output_tokens", 0.0, at_least=0.0),
-        delay_slo_s=fields.number("delay_slo_s", above=0.0),
-        error_slo=fields.number("error_slo", above=0.0, at_most=1.0),
-        delay_penalty_usd_per_s=fields.number("delay_penalty_usd_per_s", 0.0, at_least=0.0),
-        unmet_penalty_usd=fields.number("unmet_penalty_usd", 0.0, at_least=0.0),
-        token_storage_gb=fields.number("token_storage_gb", 0.0, at_least=0.0),
-        max_unmet=fields.number("max_unmet", 1.0, at_least=0.0, at_most=1.0),
     )
-    fields.done()
-    return query_type

@@ -63,11 +63,23 @@ def read_instance(data: Any, default_name: str = "instance") -> Instance:
 
 
 def _query_type(fields: Fields) -> QueryType:
-    query_type = QueryType(
-        name=fields.text("name"),
+    return read_query_type(
+        fields,
         arrival_rate_per_s=fields.number("arrival_rate_per_s", at_least=0.0),
         input_tokens=fields.number("input_tokens", at_least=0.0),
         output_tokens=fields.number("output_tokens", at_least=0.0),
+    )
+
+
+def read_query_type(
+    fields: Fields, *, arrival_rate_per_s: float, input_tokens: float, output_tokens: float
+) -> QueryType:
+    """Read what an instance and a catalog say alike of a query type; its demand was read before."""
+    query_type = QueryType(
+        name=fields.text("name"),
+        arrival_rate_per_s=arrival_rate_per_s,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         delay_slo_s=fields.number("delay_slo_s", above=0.0),
         error_slo=fields.number("error_slo", above=0.0, at_most=1.0),
         delay_penalty_usd_per_s=fields.number("delay_penalty_usd_per_s", 0.0, at_least=0.0),

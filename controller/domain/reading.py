@@ -90,17 +90,34 @@ class Fields:
     ) -> float:
         """Return a finite number within its bounds."""
         value = self.take(name, default)
+        return self._checked(self.path(name), value, at_least=at_least, above=above, at_most=at_most)
+
+    def _checked(
+        self,
+        where: str,
+        value: Any,
+        *,
+        at_least: float = -math.inf,
+        above: float = -math.inf,
+        at_most: float = math.inf,
+    ) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._error(self.path(name), "must be a number", value)
+            raise self._error(where, "must be a number", value)
         if not math.isfinite(value):
-            raise self._error(self.path(name), "must be finite", value)
+            raise self._error(where, "must be finite", value)
         if value < at_least:
-            raise self._error(self.path(name), f"must be at least {at_least:g}", value)
+            raise self._error(where, f"must be at least {at_least:g}", value)
         if value <= above:
-            raise self._error(self.path(name), f"must be above {above:g}", value)
+            raise self._error(where, f"must be above {above:g}", value)
         if value > at_most:
-            raise self._error(self.path(name), f"must be at most {at_most:g}", value)
+            raise self._error(where, f"must be at most {at_most:g}", value)
         return float(value)
+
+    def _whole(self, where: str, value: Any, at_least: int) -> int:
+        number = self._checked(where, value, at_least=at_least)
+        if number != int(number):
+            raise self._error(where, "must be a whole number", value)
+        return int(number)
 
     def limit(self, name: str) -> float | None:
         """Return a limit, >= 0; None where it is absent or null, which is no limit."""
@@ -108,21 +125,16 @@ class Fields:
 
     def whole(self, name: str, default: int = _REQUIRED, *, at_least: int = 0) -> int:
         """Return a whole number; ``4.0`` is one."""
-        value = self.number(name, default, at_least=at_least)
-        if value != int(value):
-            raise self._error(self.path(name), "must be a whole number", value)
-        return int(value)
+        return self._whole(self.path(name), self.take(name, default), at_least)
 
     def whole_list(self, name: str, *, at_least: int = 1) -> tuple[int, ...]:
         """Return a non-empty list of distinct whole numbers, ascending."""
         items = self.take(name)
         if not isinstance(items, Sequence) or isinstance(items, str) or not items:
             raise self._error(self.path(name), "must be a non-empty list of whole numbers", items)
-        values = []
+        values: list[int] = []
         for position, item in enumerate(items):
-            entry = Fields({"": item}, "", self._error)
-            entry._where = f"{self.path(name)}[{position}]"
-            value = entry.whole("", at_least=at_least)
+            value = self._whole(f"{self.path(name)}[{position}]", item, at_least)
             if value in values:
                 raise self._error(self.path(name), "must not repeat a value", value)
             values.append(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,15 +40,15 @@ def relative_gap(objective_usd: float, lower_bound_usd: float | None) -> float:
     return difference / abs(objective_usd) if objective_usd else math.inf
 
 
-class StopRule:
+class StopRule(ABC):
     """Base of the rules: says whether to stop, and what is left for a step that cannot be asked in between."""
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - most rules have nothing to begin anew
         """Begin anew; every solve does this first, so that a rule can be used again."""
 
+    @abstractmethod
     def __call__(self, progress: Progress) -> bool:
         """Return whether to stop."""
-        raise NotImplementedError
 
     def remaining_s(self) -> float:
         """Return the time that is left, s; inf where time is no limit."""

@@ -17,7 +17,6 @@ from controller.errors import MessageError
 from controller.records import PlannerState, PlanRecord
 from schemas import (
     AllocationPlan,
-    BucketTotals,
     DemandSnapshot,
     PlanChange,
     PlanCost,
@@ -30,7 +29,6 @@ from schemas import (
     PlanRoute,
     PlanSolver,
     RequestRateEvent,
-    TypeTotals,
 )
 
 
@@ -63,39 +61,6 @@ def decode_event(
             "unknown_query_type", "query_type", "must be one of the catalog's", event.query_type
         )
     return event
-
-
-def snapshot_of(ledger: PartitionLedger, *, is_at_end: bool) -> DemandSnapshot:
-    """Write a ledger as the message that planners read, which is also the state that ingest recovers from."""
-    return DemandSnapshot(
-        partition=ledger.partition,
-        next_offset=ledger.next_offset,
-        watermark=ledger.watermark_s,
-        since=ledger.since_s,
-        as_of=ledger.as_of_s,
-        at_end=is_at_end,
-        bucket_s=ledger.windowing.bucket_s,
-        buckets=[
-            BucketTotals(
-                start=bucket * ledger.windowing.bucket_s,
-                totals={
-                    name: TypeTotals(
-                        events=totals.events,
-                        count=totals.count,
-                        input_tokens=totals.input_tokens,
-                        output_tokens=totals.output_tokens,
-                    )
-                    for name, totals in by_type.items()
-                },
-            )
-            for bucket, by_type in sorted(ledger.buckets.items())
-        ],
-        counted=ledger.counted,
-        late=ledger.late,
-        refused=ledger.refused,
-        duplicates=ledger.duplicates,
-        skipped=ledger.skipped,
-    )
 
 
 def ledger_of(snapshot: DemandSnapshot, windowing: Windowing) -> PartitionLedger:

@@ -24,7 +24,8 @@ from controller.records import (
     SolverFailure,
     TickInput,
 )
-from controller.stream.codec import estimators_of, ledger_of, memory_of, plan_message, plan_of, snapshot_of
+from controller.stream.codec import estimators_of, ledger_of, memory_of, plan_message, plan_of
+from controller.stream.snapshot_bytes import SnapshotWriter
 from schemas import AllocationPlan, DemandSnapshot
 
 T = 1_772_582_400.0
@@ -204,7 +205,7 @@ def test_a_ledger_comes_back_from_its_snapshot_and_never_into_buckets_of_another
         ledger.add("chat", T + at_s, Totals(1, 2, 3, 4))
     ledger.advance(5, T + 101.5)
     ledger.refused = 1
-    raw = snapshot_of(ledger, is_at_end=True).encode()
+    raw = SnapshotWriter(ledger).write(is_at_end=True)
     snapshot = DemandSnapshot.model_validate_json(raw)
     assert ledger_of(snapshot, windowing) == ledger
     with pytest.raises(MessageError, match=r"bucket_s: must be 20, got 10\.0"):
