@@ -82,13 +82,15 @@ def of_traces(paths: Sequence[Path]) -> Scenario:
 def _scenario(name: str, source: Source) -> Scenario:
     length_s = source.last_s - source.first_s
     is_short = length_s < _SHORT_TRACE_S
+    horizon_s = 60.0 if is_short else 300.0
     return Scenario(
         name=name,
         requests=source.requests,
         first_s=source.first_s,
         last_s=source.last_s,
-        horizon_s=60.0 if is_short else 300.0,
-        bucket_s=10.0,
+        horizon_s=horizon_s,
+        # At speed, ledgers go back many horizons: coarser buckets than the default keep them small.
+        bucket_s=horizon_s / 5.0,
         allowed_lateness_s=10.0 if is_short else 30.0,
         speed=max(1.0, length_s / (_SHORT_PLAY_S if is_short else _DAY_PLAY_S)),
     )
