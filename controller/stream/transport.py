@@ -11,6 +11,7 @@ recovered. Commits are made all the same, for the tools that show a group's lag.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import faust
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -170,7 +172,9 @@ class ChunkConsumer(Consumer):
             return
         if not self.flow_active:
             # A rebalance came while the fetch was under way. Chunk topics are sought when it is over.
-            await super().perform_seek()
+            # Faust's own are sought now, unless the rebalance has taken them already: then it seeks them, too.
+            with contextlib.suppress(IllegalStateError):
+                await super().perform_seek()
             return
         generation = self.app.consumer_generation_id
 

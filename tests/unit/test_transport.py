@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from controller.stream import transport as module
@@ -187,6 +188,21 @@ async def test_a_rebalance_in_the_middle_of_a_fetch_ends_it(monkeypatch: pytest.
     assert first.value.offsets == [0, 1]
     consumer.app.consumer_generation_id = 2
     assert [message async for _, message in fetched] == []
+
+
+async def test_a_fetch_that_a_rebalance_overtook_is_let_go_and_fetched_again() -> None:
+    consumer = await started([0, 1])
+
+    async def taken_away() -> dict[TP, int]:
+        raise IllegalStateError("No current assignment for partition")
+
+    consumer.flow_active = False
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(consumer, "seek_to_committed", taken_away)
+        assert spans(await consumer.chunks(1)) == []
+    consumer.flow_active = True
+    await consumer.perform_seek()
+    assert spans(await consumer.chunks(1)) == [(0, [0, 1])]
 
 
 async def test_the_newest_chunk_that_is_done_stands_for_all_before_it() -> None:
