@@ -105,7 +105,7 @@ class _Moment(click.ParamType):
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Seconds of the trace that the clock goes on after the last request, so that its window closes.",
+    help="Seconds of the trace that clock and heartbeats go on after the last request: its window closes.",
 )
 @click.option(
     "--start",

@@ -68,19 +68,6 @@ class GpuTier:
     compute_utilization: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ParallelConfig:
-    """A configuration c = (n, m): tensor-parallel degree and pipeline depth."""
-
-    tp: int
-    pp: int
-
-    @property
-    def num_gpus(self) -> int:
-        """GPUs of one replica, n·m."""
-        return self.tp * self.pp
-
-
 class DeploymentKey(NamedTuple):
     """What makes a deployment (j, k, n, m) itself, whatever its number of replicas."""
 
