@@ -9,11 +9,11 @@ from types import ModuleType
 
 import pytest
 
+_HERE = Path(__file__).parent
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        f"coxswain_tests_{name}", Path(__file__).with_name(f"{name}.py")
-    )
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"coxswain_tests_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -23,18 +23,24 @@ def _load(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def kraft() -> ModuleType:
+    """Fetches and runs an Apache Kafka of our own: kafka/kraft.py."""
+    return _load(_HERE / "kafka" / "kraft.py")
+
+
+@pytest.fixture(scope="session")
 def harness() -> ModuleType:
     """Runs the real worker and reads what it says: worker_harness.py."""
-    return _load("worker_harness")
+    return _load(_HERE / "worker_harness.py")
 
 
 @pytest.fixture(scope="session")
 def oracle() -> ModuleType:
     """Recounts the source topic, sharing no code with the product: worker_oracle.py."""
-    return _load("worker_oracle")
+    return _load(_HERE / "worker_oracle.py")
 
 
 @pytest.fixture(scope="session")
 def checks() -> ModuleType:
     """What must hold of everything that workers said: worker_checks.py."""
-    return _load("worker_checks")
+    return _load(_HERE / "worker_checks.py")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,33 +11,20 @@ from typing import Any
 import pytest
 
 
-def _load_kraft() -> ModuleType:
-    """Import kraft.py beside this file: test folders are no packages."""
-    spec = importlib.util.spec_from_file_location(
-        "coxswain_tests_kraft", Path(__file__).with_name("kraft.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def kafka_jars() -> Path:
+def kafka_jars(kraft: ModuleType) -> Path:
     """The folder with Kafka's jars."""
-    kraft = _load_kraft()
     try:
-        return kraft.fetch_jars()
+        jars: Path = kraft.fetch_jars()
     except kraft.CannotHaveKafka as reason:
         pytest.skip(f"no Apache Kafka: {reason}")
+    return jars
 
 
 @pytest.fixture(scope="session")
-def kafka_node() -> Any:
+def kafka_node(kraft: ModuleType) -> Any:
     """The class of a broker of one's own, to be killed and started again: ``kafka_node(kafka_jars, directory)``."""
-    return _load_kraft().KraftBroker
+    return kraft.KraftBroker
 
 
 @pytest.fixture(scope="session")
