@@ -45,6 +45,10 @@ class Master:
         self._num_fixed = len(upper)
         self._convexity_row: dict[int, int] = {}
         self._pair_of: list[int] = []
+        self._at: list[int] = []
+        self._replicas: list[float] = []
+        self._shares: list[Floats] = []
+        self._weights: Floats = np.zeros(0)
         self._seen: set[tuple[int, float, bytes]] = set()
         self._lp = _quiet_highs()
         lp = highspy.HighsLp()
@@ -93,6 +97,9 @@ class Master:
             values.append(value)
             count += len(row)
             self._pair_of.append(pair)
+            self._at.append(d)
+            self._replicas.append(float(replicas[n]))
+            self._shares.append(shares[n])
         self._lp.addCols(
             len(new),
             usd,
@@ -119,6 +126,7 @@ class Master:
                 p for p in np.flatnonzero(used > 1.0 + _CONVEXITY_ROUNDING) if p not in self._convexity_row
             ]
             if not broken:
+                self._weights = weights
                 value = float(self._lp.getInfo().objective_function_value)
                 return value, self._prices(np.array(solution.row_dual))
             for pair in broken:
@@ -128,6 +136,20 @@ class Master:
                 )
                 self._convexity_row[int(pair)] = self._num_rows
                 self._num_rows += 1
+
+    def usage(self) -> tuple[Floats, Floats, Floats]:
+        """Return what the last solution uses of each deployment: weights (D,), replicas (D,), shares (I, D)."""
+        space = self._space
+        used = np.flatnonzero(self._weights)
+        at = np.array(self._at, dtype=np.int64)[used]
+        weight = self._weights[used]
+        weights, replicas = np.zeros(space.num_deployments), np.zeros(space.num_deployments)
+        np.add.at(weights, at, weight)
+        np.add.at(replicas, at, weight * np.array(self._replicas)[used])
+        shares = np.zeros((space.num_deployments, space.num_types))
+        for d, part, column in zip(at, weight, used, strict=True):
+            shares[d] += part * self._shares[column]
+        return weights, replicas, np.ascontiguousarray(shares.T)
 
     def _prices(self, duals: Floats) -> Prices:
         space = self._space

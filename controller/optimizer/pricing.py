@@ -7,7 +7,7 @@ knapsack for each r, convex in r, so that the best whole r is next to where the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,15 @@ class Prices:
             gpu_usd=keep * self.gpu_usd + weight * other.gpu_usd,
             pair_usd=self.pair_usd,
         )
+
+    def rescaled(self, rate_ratio: Floats) -> Prices:
+        """Return these prices for arrival rates that are ``rate_ratio`` (I,) times what they were.
+
+        What belongs to a share of a type is worth in proportion to the queries in it; what belongs to a limit stays.
+        Where the ratio is not finite, because there was no demand, the price is NaN: not known.
+        """
+        ratio = np.where(np.isfinite(rate_ratio), rate_ratio, np.nan)
+        return replace(self, demand_usd=self.demand_usd * ratio, excess_usd=self.excess_usd * ratio)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
