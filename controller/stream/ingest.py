@@ -33,6 +33,7 @@ class _Partition:
     ledger: PartitionLedger
     writer: SnapshotWriter
     recent_ids: RecentIds
+    reached: int
     is_at_end: bool = False
     is_dirty: bool = True
 
@@ -69,8 +70,9 @@ class Ingest:
         """
         ledger = self._load(partition)
         window = self._settings.ingest.duplicate_window_records
-        self._partitions[partition] = _Partition(ledger, SnapshotWriter(ledger), RecentIds(window))
-        return max(0, ledger.next_offset - window)
+        start = max(0, ledger.next_offset - window)
+        self._partitions[partition] = _Partition(ledger, SnapshotWriter(ledger), RecentIds(window), start)
+        return start
 
     def _load(self, partition: int) -> PartitionLedger:
         stored = self._table.get(str(partition))
@@ -111,19 +113,24 @@ class Ingest:
         times = (event.event_time for _, event, _ in decoded if isinstance(event, RequestRateEvent))
         return max((time_s for time_s in times if time_s < before_s), default=-math.inf)
 
+    def missing_from(self, partition: int, start: int) -> int | None:
+        """Return the offset to read again from, where what came before a chunk that begins at ``start`` is missing."""
+        held = self._partitions.get(partition)
+        return None if held is None or start <= held.reached else held.reached
+
     def count(self, partition: int, decoded: Decoded, *, is_at_end: bool, start: int = 0) -> list[DeadLetter]:
         """Count a chunk's records; return those that are refused. The ledger is stored by :meth:`store`.
 
-        ``start`` is the chunk's own: a chunk that begins beyond the ledger is left over from before a rebalance, and is
-        not counted; its records come again.
+        ``start`` is the chunk's own: one that begins beyond what was read is not counted; its records come again.
         """
         held = self._partitions.get(partition)
-        if held is None or start > held.ledger.next_offset:
+        if held is None or start > held.reached:
             return []  # taken away while the chunk waited; whoever has the partition now reads it anew
         ledger, now_s = held.ledger, self._clock.now()
         horizon_s = now_s + self._settings.horizon.max_skew_s
         letters: list[DeadLetter] = []
         for offset, found, raw in decoded:
+            held.reached = max(held.reached, offset + 1)
             is_counted_already = offset < ledger.next_offset
             if not is_counted_already:
                 ledger.skipped += offset - ledger.next_offset

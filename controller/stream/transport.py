@@ -36,7 +36,7 @@ class Chunk:
 
     ``offsets`` ascend but need not be contiguous: a broker leaves gaps where it compacts or ends transactions. A chunk
     is all that the broker has from offset ``start`` up to its last record; one whose ``start`` is beyond what its
-    reader has reached was fetched before a rebalance, and what came between was thrown away.
+    reader has reached follows on one that was thrown away, as happens in a rebalance.
     """
 
     offsets: list[int]
@@ -110,6 +110,7 @@ class ChunkConsumer(Consumer):
         self._next_offset: dict[TP, int] = {}
         self._start: dict[TP, int] = {}
         self._asked_again: dict[TP, int] = {}
+        self._sought: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> _PromptThread:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
@@ -131,7 +132,7 @@ class ChunkConsumer(Consumer):
             start = self._owner.resume_offset(tp)
             wanted = max(start, earliest.get(tp) or 0)
             await self.seek(tp, wanted)
-            self._start[tp], self._next_offset[tp] = start, wanted
+            self._start[tp], self._sought[tp] = start, wanted
             self._asked_again.pop(tp, None)
             # Forget what is committed: it may be ahead of the state, and must not stop lower offsets from being acked.
             self._committed_offset[tp] = None
@@ -139,10 +140,25 @@ class ChunkConsumer(Consumer):
             self._acked_index[tp].clear()
         self._owner.partitions_ready({tp: ends.get(tp) or 0 for tp in chunked})
 
+    def resume_flow(self) -> None:
+        """Deliver from now on what was sought: Faust has just emptied its queues, with all that was in them."""
+        super().resume_flow()
+        self._next_offset.update(self._sought)
+        self._sought.clear()
+
+    async def read_again(self, tp: TP, offset: int) -> None:
+        """Deliver a chunk topic's partition from ``offset`` on; for a reader that finds a chunk missing."""
+        if self._next_offset.get(tp, offset) <= offset:
+            return  # under way already, or not ours
+        self._start[tp] = self._next_offset[tp] = offset
+        self._asked_again.pop(tp, None)
+        await self.seek(tp, offset)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Tell the app before anyone else may own the partitions."""
         for tp in revoked:
             self._next_offset.pop(tp, None)
+            self._sought.pop(tp, None)
         self._owner.partitions_revoked({tp for tp in revoked if tp.topic in self._owner.chunk_topics})
         await super().on_partitions_revoked(revoked)
 
@@ -196,16 +212,22 @@ class ChunkConsumer(Consumer):
         for tp, found in chunked.items():
             if not await self._follows(tp, found):
                 continue
+            expected = self._next_offset[tp]
             for part in self._parts(tp, found):
                 if not is_current():
                     return
+                if self._next_offset.get(tp) != expected:
+                    break  # asked to read again since: what is left here comes once more
+                expected = part[-1].offset + 1
                 yield tp, self._chunk(tp, part)
 
     async def _follows(self, tp: TP, records: list[Any]) -> bool:
         """Whether fetched records go on where the last chunk ended, or the broker has nothing in between."""
         expected = self._next_offset.get(tp)
-        if expected is None:
-            return False  # not ready: perform_seek comes first
+        if expected is None:  # not ready: perform_seek and resume_flow come first
+            if tp in self._sought:
+                await self.seek(tp, self._sought[tp])
+            return False
         if records[0].offset > expected and self._asked_again.get(tp) != expected:
             # A fetch from before a seek slipped through, records were dropped, or the broker has a gap. Ask once more.
             self._asked_again[tp] = expected

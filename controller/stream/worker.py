@@ -29,7 +29,7 @@ from schemas import Topic
 
 log = get_logger(__name__)
 
-_CLOCK_PATIENCE_S = 2.0
+_CLOCK_PATIENCE_S = 30.0
 """How long a chunk waits for the replayer's clock to reach its events, before they count as too far ahead."""
 _NEVER_COMES_S = 3600.0
 """An event this far ahead of the replayer's clock is wrong, and not worth waiting for."""
@@ -73,6 +73,10 @@ class Worker:
         self.app.agent(_raw_topic(self.app, Topic.REQUEST_RATE), name="ingest")(self._count)
         self.app.agent(self._demand, name="demand")(self._observe)
 
+    @property
+    def _consumer(self) -> ChunkConsumer:
+        return cast(ChunkConsumer, self.app.consumer)
+
     # Who owns what: called by the transport.
 
     def resume_offset(self, tp: TP) -> int:
@@ -102,6 +106,11 @@ class Worker:
         async for event in stream.events():
             chunk = cast(Chunk, event.value)
             partition = event.message.partition
+            missing_from = self._ingest.missing_from(partition, chunk.start)
+            if missing_from is not None:
+                log.info("chunk_missing", partition=partition, offset=missing_from, before=chunk.start)
+                await self._consumer.read_again(event.message.tp, missing_from)
+                continue
             decoded = self._ingest.decode(chunk)
             await self._wait_for_clock(decoded)
             letters = self._ingest.count(partition, decoded, is_at_end=chunk.is_at_end, start=chunk.start)
@@ -129,7 +138,6 @@ class Worker:
     async def _publish_demand(self) -> None:
         """Publish the totals that changed, and all of them from time to time: silence is news, too."""
         ingest = self._settings.ingest
-        consumer = cast(ChunkConsumer, self.app.consumer)
         loop = asyncio.get_running_loop()
         refreshed = loop.time()
         while True:
@@ -137,7 +145,7 @@ class Worker:
             for tp in list(self._owned):
                 if tp.topic == Topic.REQUEST_RATE:
                     # Counted to its end, not merely fetched: a chunk may still wait to be counted.
-                    is_at_end = consumer.is_at_end(tp, self._ingest.next_offset(tp.partition))
+                    is_at_end = self._consumer.is_at_end(tp, self._ingest.next_offset(tp.partition))
                     self._ingest.note_end(tp.partition, is_at_end=is_at_end)
             is_due = loop.time() - refreshed >= ingest.refresh_interval_s
             refreshed = loop.time() if is_due else refreshed

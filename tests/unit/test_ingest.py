@@ -167,14 +167,28 @@ def test_a_chunk_of_a_partition_that_was_taken_away_is_left_to_its_new_owner() -
     assert part.table == {}
 
 
-def test_a_chunk_left_over_from_before_a_rebalance_is_not_counted_and_its_records_come_again() -> None:
+def test_a_chunk_that_follows_on_one_that_never_came_is_not_counted_and_its_records_come_again() -> None:
     part = Ingesting()
     part.take(chunk(event(0), event(1)))
+    assert part.ingest.missing_from(0, 2) is None
     left_over = replace(chunk(event(4), event(5), first=4), start=4)
+    assert part.ingest.missing_from(0, left_over.start) == 2
     part.take(left_over)
     assert part.state["next_offset"] == 2
     part.take(replace(chunk(event(2), event(3), event(4), event(5), first=2), start=2))
     assert part.totals() == {"counted": 6, "late": 0, "refused": 0, "duplicates": 0, "skipped": 0}
+
+
+def test_a_chunk_is_missed_even_where_all_its_records_were_counted_since_their_ids_were_not_seen() -> None:
+    before = Ingesting()
+    before.take(chunk(event(0, event_id="a"), event(1, event_id="b")))
+    part = Ingesting(before.table)
+    assert part.resumed_at == 0
+    assert part.ingest.missing_from(0, 2) == 0
+    part.take(replace(chunk(event(1, event_id="b"), first=2), start=2))
+    assert part.ingest.next_offset(0) == 2
+    part.take(chunk(event(0, event_id="a"), event(1, event_id="b"), event(1, event_id="b")))
+    assert part.totals() == {"counted": 2, "late": 0, "refused": 0, "duplicates": 1, "skipped": 0}
 
 
 def test_buckets_are_kept_for_as_long_as_a_plan_may_ask_for_them() -> None:

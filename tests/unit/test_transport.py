@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -68,7 +69,8 @@ class Consumer(ChunkConsumer):
         self._committed_offset: dict[TP, int | None] = {}
         self._acked: dict[TP, list[int]] = {SOURCE: []}
         self._acked_index: dict[TP, set[int]] = {SOURCE: set()}
-        self._start, self._next_offset, self._asked_again = {}, {}, {}
+        self._start, self._next_offset, self._asked_again, self._sought = {}, {}, {}, {}
+        self.can_resume_flow, self.suspend_flow = asyncio.Event(), asyncio.Event()
 
     @property
     def should_stop(self) -> bool:
@@ -114,6 +116,7 @@ class Consumer(ChunkConsumer):
 async def started(offsets: list[int], **owner: Any) -> Consumer:
     consumer = Consumer(offsets, Owner(**owner))
     await consumer.perform_seek()
+    consumer.resume_flow()
     return consumer
 
 
@@ -154,6 +157,7 @@ async def test_what_expired_before_it_was_read_is_a_gap_from_where_the_state_end
     consumer = Consumer([40, 41], Owner(resumes_at=10))
     consumer.earliest = 40
     await consumer.perform_seek()
+    consumer.resume_flow()
     assert spans(await consumer.chunks()) == [(10, [40, 41])]
 
 
@@ -177,7 +181,32 @@ async def test_nothing_is_delivered_between_a_rebalance_and_the_seek_that_ends_i
     assert spans(await consumer.chunks(1)) == []
     consumer.app.owner.resumes_at = 1
     await consumer.perform_seek()
+    assert spans(await consumer.chunks(1)) == [], (
+        "Faust would throw away what is delivered before the flow resumes"
+    )
+    consumer.resume_flow()
     assert spans(await consumer.chunks()) == [(1, [1, 2, 3])]
+
+
+async def test_a_partition_that_is_asked_for_again_is_delivered_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CHUNK_RECORDS", 2)
+    consumer = await started([0, 1, 2, 3, 4, 5])
+    fetched: AsyncIterator[Any] = consumer.getmany(1.0)
+    assert [(await anext(fetched))[1].value.offsets for _ in range(2)] == [[0, 1], [2, 3]]
+    await consumer.read_again(SOURCE, 1)
+    assert [message async for _, message in fetched] == [], "the rest of the old fetch follows on nothing"
+    assert spans(await consumer.chunks()) == [(1, [1, 2]), (3, [3, 4]), (5, [5])]
+
+
+async def test_a_partition_is_not_read_again_from_what_is_still_to_come_nor_while_it_is_not_ours() -> None:
+    consumer = await started([0, 1, 2, 3])
+    consumer.fetches = [[0, 1]]
+    await consumer.chunks(1)
+    await consumer.read_again(SOURCE, 2)
+    await consumer.read_again(CHANGELOG, 0)
+    assert spans(await consumer.chunks()) == [(2, [2, 3])]
 
 
 async def test_a_rebalance_in_the_middle_of_a_fetch_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +229,8 @@ async def test_a_fetch_that_a_rebalance_overtook_is_let_go_and_fetched_again() -
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(consumer, "seek_to_committed", taken_away)
         assert spans(await consumer.chunks(1)) == []
-    consumer.flow_active = True
     await consumer.perform_seek()
+    consumer.resume_flow()
     assert spans(await consumer.chunks(1)) == [(0, [0, 1])]
 
 
