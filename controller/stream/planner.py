@@ -22,6 +22,7 @@ from controller.domain.catalog import Catalog
 from controller.errors import BrokerError, MessageError
 from controller.horizon import begin, conclude, next_horizon_start_s, overdue_start_s, tick
 from controller.kafka import KafkaConnection
+from controller.kill_points import passing
 from controller.logs import get_logger
 from controller.records import (
     DecisionName,
@@ -183,9 +184,11 @@ class Planner:
             fleet=fleet, worker=socket.gethostname(), claimed_at=now_s if math.isfinite(now_s) else None
         )
         assert self._producer is not None  # noqa: S101 - run() made it
+        passing("before-claim")
         sent = await self._producer.send_and_wait(
             Topic.PLANNER_CLAIMS.value, claim.encode(), key=fleet.encode(), partition=0
         )
+        passing("after-claim")
         state = PlannerState(
             epoch=sent.offset,
             estimators=estimators_of(self._memory.load(), self._policy.horizon_s),
@@ -218,9 +221,12 @@ class Planner:
             state, record = conclude(state, answer, self._clock.now(), self._policy)
         else:
             record = effect
+        passing("before-publish")
         if await self._publish(record, tenure):
+            passing("after-publish")
             self._state = state
             self._memory.store(memory_of(state, self._policy.horizon_s))
+            passing("after-memory")
             log_tick(record)
 
     async def _publish(self, record: PlanRecord, tenure: int) -> bool:

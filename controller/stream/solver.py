@@ -14,6 +14,7 @@ from typing import Any
 from controller.domain.instance_file import write_instance
 from controller.domain.plan import read_plan
 from controller.errors import CoxswainError, SolverCrashError, SolverError, SolverTimeoutError
+from controller.kill_points import passing
 from controller.logs import get_logger
 from controller.records import SolverAnswer, SolveRequest, SolverFailure
 from controller.settings import SolverSettings
@@ -92,6 +93,7 @@ class SolverProcess:
         try:
             process.stdin.write(json.dumps(question).encode() + b"\n")
             await process.stdin.drain()
+            passing("mid-solve")
             line = await process.stdout.readline()
         except (BrokenPipeError, ConnectionResetError, ValueError) as error:
             raise SolverCrashError(f"the solver's process broke off: {error}") from None

@@ -24,6 +24,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from controller.kill_points import passing
+
 MAX_CHUNK_RECORDS = 5000
 FETCH_MAX_WAIT_MS = 50
 _FRESH_MS = 5000.0
@@ -124,6 +126,7 @@ class ChunkConsumer(Consumer):
 
     async def perform_seek(self) -> None:
         """Seek after recovery: chunk topics to where their owner's state says, Faust's own to what was committed."""
+        passing("before-seek")
         await super().perform_seek()
         chunked = {tp for tp in self.assignment() if tp.topic in self._owner.chunk_topics}
         earliest = await self.earliest_offsets(*chunked) if chunked else {}
@@ -138,6 +141,7 @@ class ChunkConsumer(Consumer):
             self._committed_offset[tp] = None
             self._acked[tp].clear()
             self._acked_index[tp].clear()
+        passing("after-seek")
         self._owner.partitions_ready({tp: ends.get(tp) or 0 for tp in chunked})
 
     def resume_flow(self) -> None:
@@ -156,6 +160,7 @@ class ChunkConsumer(Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Tell the app before anyone else may own the partitions."""
+        passing("on-revoke")
         for tp in revoked:
             self._next_offset.pop(tp, None)
             self._sought.pop(tp, None)
@@ -208,6 +213,7 @@ class ChunkConsumer(Consumer):
             if not is_current():
                 return
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            passing("during-recovery")
             yield tp, self._to_message(tp, record)
         for tp, found in chunked.items():
             if not await self._follows(tp, found):
@@ -268,6 +274,7 @@ class ChunkConsumer(Consumer):
         acked = self._acked[tp]
         if not acked:
             return None
+        passing("before-commit")
         newest = max(acked)
         self._acked_index[tp].difference_update(acked)
         acked.clear()

@@ -15,6 +15,7 @@ from controller.clock import Clock, ReplayClock, WallClock
 from controller.domain.catalog import Catalog
 from controller.errors import WorkerError
 from controller.kafka import KafkaConnection
+from controller.kill_points import passing
 from controller.logs import get_logger
 from controller.settings import Settings
 from controller.stream.clock_follower import follow_clock
@@ -114,8 +115,11 @@ class Worker:
             decoded = self._ingest.decode(chunk)
             await self._wait_for_clock(decoded)
             letters = self._ingest.count(partition, decoded, is_at_end=chunk.is_at_end, start=chunk.start)
+            passing("after-count")
             await self._dead_letters.bury(letters)
+            passing("before-store")
             self._ingest.store(partition)
+            passing("after-store")
 
     async def _observe(self, stream: Any) -> None:
         async for event in stream.events():
@@ -150,7 +154,9 @@ class Worker:
             is_due = loop.time() - refreshed >= ingest.refresh_interval_s
             refreshed = loop.time() if is_due else refreshed
             for partition, snapshot in list(self._ingest.snapshots(everything=is_due)):
+                passing("before-demand")
                 await self._demand.send(key=str(partition).encode(), value=snapshot, partition=0)
+                passing("after-demand")
 
     async def run(self) -> None:
         """Run until SIGINT or SIGTERM, or until a part fails; then stop everything.
