@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -114,13 +114,23 @@ async def until_topics_are_gone(admin: Any, names: list[str]) -> None:
 class WorkerProcess:
     """One ``coxswain worker``. Its log is kept, whatever becomes of it."""
 
-    def __init__(self, settings: Path, log: Path) -> None:
+    def __init__(
+        self,
+        settings: Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("controller",),
+    ) -> None:
         self._log = log
-        command = [sys.executable, "-m", "controller", "worker", "--config", str(settings)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("COXSWAIN_")}
+        command = [sys.executable, "-m", *program, "worker", "--config", str(settings)]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COXSWAIN_")}
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr
+                command,
+                env={**inherited, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
             )
 
     @property

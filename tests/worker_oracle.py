@@ -59,9 +59,16 @@ class PartitionRecount:
         self.rules = rules
         self.watermark: float | None = None
         self.since: float | None = None
-        self.values = values
+        self.values: list[bytes] = []
+        self.verdicts: list[Verdict] = []
         self._seen_at: dict[str, int] = {}
-        self.verdicts = [self._judge(offset, raw) for offset, raw in enumerate(values)]
+        self.extend(values)
+
+    def extend(self, values: list[bytes]) -> None:
+        """Judge the records that follow."""
+        for raw in values:
+            self.verdicts.append(self._judge(len(self.values), raw))
+            self.values.append(raw)
 
     def _judge(self, offset: int, raw: bytes) -> Verdict:
         event = _read(raw, self.rules)
