@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import highspy
 import numpy as np
@@ -13,6 +13,12 @@ from controller.optimizer.pricing import Columns, Prices
 from controller.optimizer.space import SearchSpace
 
 _CONVEXITY_ROUNDING = 1e-6
+_COLUMNS_PER_ROW = 10
+_LEAST_COLUMNS = 300
+_DUAL_ROUNDING = 1e-6
+
+
+_Key: TypeAlias = tuple[int, float, bytes]
 
 
 class Master:
@@ -43,13 +49,13 @@ class Master:
         lower[:types] = 1.0
         self._num_rows = len(upper)
         self._num_fixed = len(upper)
-        self._convexity_row: dict[int, int] = {}
-        self._pair_of: list[int] = []
-        self._at: list[int] = []
-        self._replicas: list[float] = []
-        self._shares: list[Floats] = []
-        self._weights: Floats = np.zeros(0)
-        self._seen: set[tuple[int, float, bytes]] = set()
+        self._row_of_pair: Ints = np.full(space.num_pairs, -1, dtype=np.int64)
+        self._keys: list[_Key] = []
+        self._seen: set[_Key] = set()
+        nothing = np.zeros(0)
+        self._columns = Columns(nothing.astype(np.int64), nothing, nothing.reshape(0, types))
+        self._weights: Floats = nothing
+        self._reduced_usd: Floats = nothing
         self._lp = _quiet_highs()
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = 2 * types, len(upper)
@@ -63,93 +69,114 @@ class Master:
         lp.a_matrix_.value_ = np.ones(2 * types)
         self._lp.passModel(lp)
 
-    def add(self, at: Ints, columns: Columns) -> int:
-        """Add the columns of the deployments ``at``; return how many were new."""
-        new = []
-        for d in at.tolist():
-            key = (d, float(columns.replicas[d]), np.round(columns.shares[d], 9).tobytes())
-            if key not in self._seen:
-                self._seen.add(key)
-                new.append(d)
-        if not new:
+    def add(self, columns: Columns) -> int:
+        """Add columns; return how many of them were new. Those that are the least use go when there are too many."""
+        self._make_room()
+        new = self._unseen(columns)
+        if not len(new):
             return 0
-        space, ids = self._space, np.array(new)
-        replicas, shares = columns.replicas[ids], columns.shares[ids]
-        usd = space.fleet_usd(replicas, ids) + (space.route_usd[:, ids].T * shares).sum(axis=1)
-        blocks = [shares, *(excess[:, ids].T * shares for excess in space.excess)]
+        space, at = self._space, columns.at[new]
+        replicas, shares = columns.replicas[new], columns.shares[new]
+        usd = space.fleet_usd(replicas, at) + (space.route_usd[:, at].T * shares).sum(axis=1)
+        blocks = [shares, *(excess[:, at].T * shares for excess in space.excess)]
         if self._has_budget:
-            blocks.append((space.budgeted_usd(replicas, ids) + shares @ space.token_usd)[:, None])
+            blocks.append((space.budgeted_usd(replicas, at) + shares @ space.token_usd)[:, None])
         if self._has_storage:
-            blocks.append(space.weights_gb[ids][:, None])
+            blocks.append(space.weights_gb[at][:, None])
         if len(self._finite_tiers):
-            gpus = (space.gpus[ids] * replicas)[:, None]
-            blocks.append(np.where(space.tier[ids][:, None] == self._finite_tiers, gpus, 0.0))
+            gpus = (space.gpus[at] * replicas)[:, None]
+            blocks.append(np.where(space.tier[at][:, None] == self._finite_tiers, gpus, 0.0))
         matrix = np.concatenate(blocks, axis=1)
-        starts, indices, values, count = [], [], [], 0
-        for n, d in enumerate(new):
-            row = np.flatnonzero(matrix[n])
-            value = matrix[n, row]
-            pair = int(space.pair[d])
-            if pair in self._convexity_row:
-                row, value = np.append(row, self._convexity_row[pair]), np.append(value, 1.0)
-            starts.append(count)
-            indices.append(row)
-            values.append(value)
-            count += len(row)
-            self._pair_of.append(pair)
-            self._at.append(d)
-            self._replicas.append(float(replicas[n]))
-            self._shares.append(shares[n])
+        column, row = np.nonzero(matrix)
+        value = matrix[column, row]
+        pair_row = self._row_of_pair[space.pair[at]]
+        bound = np.flatnonzero(pair_row >= 0)
+        if len(bound):
+            column, row = np.append(column, bound), np.append(row, pair_row[bound])
+            value = np.append(value, np.ones(len(bound)))
+            order = np.argsort(column, kind="stable")
+            column, row, value = column[order], row[order], value[order]
+        starts = np.searchsorted(column, np.arange(len(new)))
         self._lp.addCols(
             len(new),
             usd,
             np.zeros(len(new)),
             np.full(len(new), highspy.kHighsInf),
-            count,
-            np.array(starts, dtype=np.int32),
-            np.concatenate(indices).astype(np.int32),
-            np.concatenate(values).astype(np.float64),
+            len(value),
+            starts.astype(np.int32),
+            row.astype(np.int32),
+            value,
+        )
+        self._columns = Columns(
+            np.append(self._columns.at, at),
+            np.append(self._columns.replicas, replicas),
+            np.concatenate([self._columns.shares, shares]),
         )
         return len(new)
 
+    def _make_room(self) -> None:
+        """Drop half of the columns, the dearest ones, where there are many; the solution does not change."""
+        count = len(self._reduced_usd)
+        most = max(_COLUMNS_PER_ROW * self._num_rows, _LEAST_COLUMNS)
+        if count <= most or count < len(self._keys):
+            return
+        order = np.argsort(self._reduced_usd, kind="stable")[most // 2 :]
+        gone = np.sort(order[self._reduced_usd[order] > _DUAL_ROUNDING])  # none of them is in the basis
+        self._lp.deleteCols(len(gone), (gone + 2 * self._space.num_types).astype(np.int32))
+        kept = np.setdiff1d(np.arange(count), gone)
+        self._seen.difference_update(self._keys[n] for n in gone)
+        self._keys = [self._keys[n] for n in kept]
+        columns = self._columns
+        self._columns = Columns(columns.at[kept], columns.replicas[kept], columns.shares[kept])
+        self._weights, self._reduced_usd = self._weights[kept], self._reduced_usd[kept]
+
+    def _unseen(self, columns: Columns) -> Ints:
+        """Return the positions of those columns that the program does not have yet."""
+        rounded = np.round(columns.shares, 9)
+        new = []
+        for n, (d, replicas) in enumerate(zip(columns.at.tolist(), columns.replicas.tolist(), strict=True)):
+            key = (d, replicas, rounded[n].tobytes())
+            if key not in self._seen:
+                self._seen.add(key)
+                self._keys.append(key)
+                new.append(n)
+        return np.array(new, dtype=np.int64)
+
     def solve(self) -> tuple[float, Prices]:
         """Return the value of the program and its duals; pairs that are used more than once get their row first."""
+        space = self._space
         while True:
             self._lp.run()
             if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
                 raise SolverCrashError(f"HiGHS left the relaxation {self._lp.getModelStatus().name}")
             solution = self._lp.getSolution()
-            weights = np.array(solution.col_value)[2 * self._space.num_types :]
-            pairs = np.array(self._pair_of, dtype=np.int64)
-            used = np.bincount(pairs, weights=weights, minlength=self._space.num_pairs)
-            broken = [
-                p for p in np.flatnonzero(used > 1.0 + _CONVEXITY_ROUNDING) if p not in self._convexity_row
-            ]
-            if not broken:
-                self._weights = weights
+            self._weights = np.array(solution.col_value)[2 * space.num_types :]
+            self._reduced_usd = np.array(solution.col_dual)[2 * space.num_types :]
+            pairs = space.pair[self._columns.at]
+            used = np.bincount(pairs, weights=self._weights, minlength=space.num_pairs)
+            broken = np.flatnonzero((used > 1.0 + _CONVEXITY_ROUNDING) & (self._row_of_pair < 0))
+            if not len(broken):
                 value = float(self._lp.getInfo().objective_function_value)
                 return value, self._prices(np.array(solution.row_dual))
             for pair in broken:
-                columns = np.flatnonzero(pairs == pair) + 2 * self._space.num_types
+                columns = np.flatnonzero(pairs == pair) + 2 * space.num_types
                 self._lp.addRow(
                     -highspy.kHighsInf, 1.0, len(columns), columns.astype(np.int32), np.ones(len(columns))
                 )
-                self._convexity_row[int(pair)] = self._num_rows
+                self._row_of_pair[pair] = self._num_rows
                 self._num_rows += 1
 
     def usage(self) -> tuple[Floats, Floats, Floats]:
         """Return what the last solution uses of each deployment: weights (D,), replicas (D,), shares (I, D)."""
-        space = self._space
+        space, columns = self._space, self._columns
         used = np.flatnonzero(self._weights)
-        at = np.array(self._at, dtype=np.int64)[used]
-        weight = self._weights[used]
+        at, weight = columns.at[used], self._weights[used]
         weights, replicas = np.zeros(space.num_deployments), np.zeros(space.num_deployments)
         np.add.at(weights, at, weight)
-        np.add.at(replicas, at, weight * np.array(self._replicas)[used])
-        shares = np.zeros((space.num_deployments, space.num_types))
-        for d, part, column in zip(at, weight, used, strict=True):
-            shares[d] += part * self._shares[column]
-        return weights, replicas, np.ascontiguousarray(shares.T)
+        np.add.at(replicas, at, weight * columns.replicas[used])
+        shares = np.zeros((space.num_types, space.num_deployments))
+        np.add.at(shares.T, at, weight[:, None] * columns.shares[used])
+        return weights, replicas, shares
 
     def _prices(self, duals: Floats) -> Prices:
         space = self._space
@@ -161,9 +188,7 @@ class Master:
             storage, at = min(float(duals[at]), 0.0), at + 1
         gpus = np.zeros(len(space.available))
         gpus[self._finite_tiers] = np.minimum(duals[at : self._num_fixed], 0.0)
-        convexity = np.zeros(space.num_pairs)
-        for pair, row in self._convexity_row.items():
-            convexity[pair] = min(float(duals[row]), 0.0)
+        convexity = np.where(self._row_of_pair >= 0, np.minimum(duals[self._row_of_pair], 0.0), 0.0)
         return Prices(
             demand_usd=duals[:types],
             excess_usd=np.minimum(duals[types : types * (1 + self._num_means)], 0.0).reshape(-1, types),

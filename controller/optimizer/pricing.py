@@ -1,8 +1,9 @@
 """Pricing: for given prices of demand and limits, the column of each deployment that earns most.
 
 A column is a deployment with a whole number of replicas r and the shares x that it serves. For all deployments at
-once this solves ``min_r,x  rent r + starts + stored weights - Σ v x`` with Σ w x <= r and 0 <= x <= 1: a fractional
-knapsack for each r, convex in r, so that the best whole r is next to where the next item stops to pay for its rent.
+once this solves ``min_r,x  rent r + starts + stored weights - Σ v x`` with Σ w x <= r and 0 <= x <= most: a
+fractional knapsack for each r, convex in r, so that the best whole r is next to where the next item stops to pay for
+its rent.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller.domain.arrays import Floats
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.space import SearchSpace
 
 _NO_LOAD = 1e-12
+_BLOCK_ENTRIES = 1 << 16
+"""Entries of (deployment, type) that are priced at a time: what stays in the cache, and little memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +30,7 @@ class Prices:
     excess_usd : (Q, I) <= 0, per unit of mean excess.
     budget, storage_usd_per_gb : <= 0, per dollar of the budget, per GB.
     gpu_usd : (K,) <= 0, per GPU of a tier.
-    pair_usd : (P,) <= 0, of a (model, tier) pair's right to one configuration.
+    pair_usd : (P,) <= 0, of a (model, tier) pair's right to one configuration. Bounds do without it.
     """
 
     demand_usd: Floats
@@ -61,108 +64,193 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """One column for each deployment: ``reduced_usd`` (D,), ``replicas`` (D,), ``shares`` (D, I)."""
+    """Columns of the deployments ``at`` (n,): ``replicas`` (n,), ``shares`` (n, I)."""
 
-    reduced_usd: Floats
+    at: Ints
     replicas: Floats
     shares: Floats
 
 
 class Pricer:
-    """Prices all deployments of a search space in one pass of array operations."""
+    """Prices all deployments of a search space in passes of array operations, a block of deployments at a time."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self._allowed = np.ascontiguousarray(space.allowed.T)  # (D, I)
-        self._route_usd = np.ascontiguousarray(space.route_usd.T)
-        self._excess = [np.ascontiguousarray(excess.T) for excess in space.excess]
-        compute = np.where(self._allowed, space.compute.T, 0.0)
-        memory = np.where(self._allowed, space.memory.T, 0.0)
-        self._load = np.maximum(np.maximum(compute, memory), _NO_LOAD)
-        #: Deployments whose memory may be what binds first, for some type.
-        self._mixed = np.flatnonzero((memory > compute).any(axis=1))
-        self._compute = np.maximum(compute[self._mixed], _NO_LOAD)
-        self._memory = np.maximum(memory[self._mixed], _NO_LOAD)
+        most = np.where(space.allowed, most_share(space), 0.0).T
+        self._most = np.ascontiguousarray(most)  # (D, I); items are all that a deployment may serve of a type
+        self._route_usd = np.ascontiguousarray(space.route_usd.T * most)
+        self._excess = [np.ascontiguousarray(excess.T * most) for excess in space.excess]
+        compute, memory = space.compute.T * most, space.memory.T * most
+        self._load = np.maximum(compute, memory)
+        #: Deployments where compute binds first for one type and memory for another, and neither is ample.
+        mixed = (memory > compute).any(axis=1) & (compute > memory).any(axis=1) & (self._load.sum(axis=1) > 1)
+        self._mixed = np.flatnonzero(mixed)
+        self._compute, self._memory = compute[self._mixed], memory[self._mixed]
+        self._carries_all = self._load.sum(axis=1) <= 1.0
+        self._first_of_pair = np.searchsorted(
+            space.pair, np.arange(space.num_pairs)
+        )  # the space goes by pairs
+        rows = max(_BLOCK_ENTRIES // max(space.num_types, 1), 1)
+        self._blocks = [slice(a, a + rows) for a in range(0, space.num_deployments, rows)]
 
-    def price(self, prices: Prices) -> Columns:
-        """Return the best column of each deployment; it keeps both capacities."""
-        return self._best(prices, self._load, slice(None))
+    def price(self, prices: Prices) -> Floats:
+        """Return (D,) reduced costs: of each pair's best column, as :meth:`columns` fills it, wherever that pays.
 
-    def bound(self, prices: Prices, columns: Columns) -> Floats:
-        """Return (D,) a number that no column's reduced cost is below, given the best ``columns`` for ``prices``.
-
-        Where compute binds one type first and memory another, the load of :meth:`price` takes up more than either
-        constraint does; each constraint alone is the relaxation that bounds.
+        For the others it is a number between that of their pair's best, or zero, and their own.
         """
-        reduced = columns.reduced_usd.copy()
+        lower = np.empty(self.space.num_deployments)
+        for block in self._blocks:
+            lower[block] = self._glance(prices, block)
+        return self._settle(prices, lower)
+
+    def floor(self, prices: Prices, reduced_usd: Floats) -> Floats:
+        """Return (D,) numbers that no column's reduced cost is below, given what :meth:`price` has returned.
+
+        Where compute binds one type first and memory another, columns are filled by the greater of both loads, which
+        takes up more than either constraint does. Each constraint alone is the relaxation that bounds.
+        """
+        return self._relaxed(prices, reduced_usd.copy())
+
+    def exact_floor(self, prices: Prices) -> Floats:
+        """Return what :meth:`floor` does, of every deployment by itself."""
+        floor = np.concatenate(
+            [np.zeros(0), *(self._filled(prices, at, self._load[at]) for at in self._blocks)]
+        )
+        return self._relaxed(prices, floor)
+
+    def columns(self, prices: Prices, at: Ints) -> Columns:
+        """Return the best columns of the deployments ``at``; each keeps both capacities."""
+        value, load = self._value(prices, at), self._load[at]
+        rent, start, _ = self._fleet_usd(prices, at)
+        filling = _Filling.of(value, load, rent, start, self.space.incumbent[at], self.space.cap[at])
+        return Columns(at, filling.replicas, filling.parts() * self._most[at])
+
+    def _settle(self, prices: Prices, lower: Floats) -> Floats:
+        """Raise bounds (D,) on reduced costs to these, until none that is below zero can be the least of its pair."""
+        pair, first = self.space.pair, self._first_of_pair
+        doubtful = (lower < 0) & ~self._carries_all
+        least = np.minimum.reduceat(lower, first)
+        at = np.flatnonzero(doubtful & (lower == least[pair]))
+        lower[at] = self._filled(prices, at, self._load[at])
+        doubtful[at] = False
+        settled = np.minimum.reduceat(np.where(doubtful, 0.0, lower), first)
+        at = np.flatnonzero(doubtful & (lower < settled[pair]))
+        lower[at] = self._filled(prices, at, self._load[at])
+        return lower
+
+    def _relaxed(self, prices: Prices, floor: Floats) -> Floats:
         if len(self._mixed):
-            by_compute = self._best(prices, self._compute, self._mixed).reduced_usd
-            by_memory = self._best(prices, self._memory, self._mixed).reduced_usd
-            reduced[self._mixed] = np.maximum(by_compute, by_memory)
+            floor[self._mixed] = np.maximum(
+                self._filled(prices, self._mixed, self._compute),
+                self._filled(prices, self._mixed, self._memory),
+            )
+        return floor
+
+    def _glance(self, prices: Prices, at: slice) -> Floats:
+        """Return (n,) numbers below the reduced costs; where a replica carries everything, the reduced costs."""
+        rent, start, once = self._fleet_usd(prices, at)
+        value = self._value(prices, at)
+        net = value.sum(axis=1)
+        net -= rent
+        # One replica at least is rented, and no fewer than the load takes up.
+        value -= rent[:, None] * self._load[at]
+        np.maximum(value, 0.0, out=value)
+        beyond = np.where(self._carries_all[at], np.inf, value.sum(axis=1))
+        reduced: Floats = once - np.minimum(net, beyond)
+        reduced += np.where(self._carries_all[at] & (self.space.incumbent[at] < 1), start, 0.0)
+        reduced[self.space.cap[at] < 1] = np.inf
         return reduced
 
-    def _best(self, prices: Prices, load: Floats, at: slice | np.ndarray) -> Columns:
+    def _filled(self, prices: Prices, at: slice | Ints, load: Floats) -> Floats:
+        """Return (n,) reduced costs for the loads ``load`` (n, I)."""
         space = self.space
-        value = prices.demand_usd - self._route_usd[at]
+        rent, start, once = self._fleet_usd(prices, at)
+        value = self._value(prices, at)
+        filling = _Filling.of(value, load, rent, start, space.incumbent[at], space.cap[at])
+        return np.where(space.cap[at] < 1, np.inf, once - filling.net_usd)
+
+    def _value(self, prices: Prices, at: slice | Ints) -> Floats:
+        """Return (n, I) what serving the most of each type is worth, where it is worth anything."""
+        worth = prices.demand_usd + prices.budget * self.space.token_usd
+        value = self._most[at] * worth
+        value -= self._route_usd[at]
         for excess, usd in zip(self._excess, prices.excess_usd, strict=True):
             if usd.any():
                 value += usd * excess[at]
-        if prices.budget:
-            value += prices.budget * space.token_usd
-        value = np.where(self._allowed[at], np.maximum(value, 0.0), 0.0)
-        load = np.where(value > 0, load, 0.0)
+        return np.maximum(value, 0.0, out=value)
+
+    def _fleet_usd(self, prices: Prices, at: slice | Ints) -> tuple[Floats, Floats, Floats]:
+        """Return (n,) each: price of a replica, of starting one, and of a deployment that is open at all."""
+        space = self.space
         rent = space.rent_usd[at] * (1.0 - prices.budget) - prices.gpu_usd[space.tier[at]] * space.gpus[at]
         once = space.open_usd[at] * (1.0 - prices.budget) - prices.storage_usd_per_gb * space.weights_gb[at]
-        start, running, cap = space.start_usd[at], space.incumbent[at], space.cap[at]
-
-        # Those that one replica carries need no knapsack.
-        replicas = np.ones(len(value))
-        shares = (value > 0).astype(np.float64)
-        gain = value.sum(axis=1)
-        big = np.flatnonzero(load.sum(axis=1) > 1.0)
-        if len(big):
-            filled = _fill(value[big], load[big], (rent[big], start[big]), (running[big], cap[big]))
-            replicas[big], gain[big], shares[big] = filled
-        reduced = rent * replicas + start * np.maximum(replicas - running, 0.0) + once - gain
-        return Columns(np.where(cap >= 1, reduced, np.inf), replicas, shares)
+        return rent, space.start_usd[at], once
 
 
-def _fill(
-    value: Floats, load: Floats, usd: tuple[Floats, Floats], bounds: tuple[Floats, Floats]
-) -> tuple[Floats, Floats, Floats]:
-    """Return replicas (D,), gain (D,) and shares (D, I) of the best filling.
+def most_share(space: SearchSpace) -> Floats:
+    """Return (I, D) the most of a type that a deployment can serve in any plan.
 
-    Parameters
-    ----------
-    value, load : (D, I) of all of a type; no load where there is no value.
-    usd : rent of a replica, and price of starting one beyond those that run.
-    bounds : replicas that run now, and the most that there may be.
+    Where a route is over a mean by e, and the best other one is below it by e', then ``e x <= e' (1 - x)``.
     """
-    rent, start = usd
-    running, cap = bounds
-    density = np.where(load > 0, value / np.maximum(load, _NO_LOAD), 0.0)
-    order = np.argsort(-density, axis=1, kind="stable")
-    sorted_value = np.take_along_axis(value, order, 1)
-    sorted_load = np.take_along_axis(load, order, 1)
-    before = np.cumsum(sorted_load, axis=1) - sorted_load
-    # Items that pay for a replica that must be started, and for one that runs already.
-    pays_start = np.where(density > (rent + start)[:, None], load, 0.0).sum(axis=1)
-    pays_rent = np.where(density > rent[:, None], load, 0.0).sum(axis=1)
-    ideal = np.clip(running, pays_start, pays_rent)
-    best_net = np.full(len(value), -np.inf)
-    best = np.ones(len(value))
-    best_gain = np.zeros(len(value))
-    best_shares = np.zeros_like(value)
-    for candidate in (np.floor(ideal), np.ceil(ideal)):
-        replicas = np.clip(candidate, 1.0, np.maximum(cap, 1.0))
-        part = np.clip((replicas[:, None] - before) / np.maximum(sorted_load, _NO_LOAD), 0.0, 1.0)
-        part = np.where(sorted_value > 0, part, 0.0)
-        gain = (sorted_value * part).sum(axis=1)
-        net = gain - rent * replicas - start * np.maximum(replicas - running, 0.0)
-        better = net > best_net
-        best_net, best = np.where(better, net, best_net), np.where(better, replicas, best)
-        best_gain = np.where(better, gain, best_gain)
-        best_shares = np.where(better[:, None], part, best_shares)
-    shares = np.zeros_like(value)
-    np.put_along_axis(shares, order, best_shares, 1)
-    return best, best_gain, shares
+    most = np.ones((space.num_types, space.num_deployments))
+    for excess in space.excess:
+        below = np.maximum(-np.where(space.allowed, excess, 0.0).min(axis=1, initial=0.0), 0.0)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mixed = below / (below + excess)
+        np.minimum(most, np.where(excess > 0, mixed, 1.0), out=most)
+    return most
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filling:
+    """The best whole replicas (n,) of some deployments, and what they earn beyond their price."""
+
+    replicas: Floats
+    net_usd: Floats
+    _order: Ints
+    _load: Floats
+    _before: Floats
+    _pays: Bools
+
+    @classmethod
+    def of(
+        cls, value: Floats, load: Floats, rent: Floats, start: Floats, running: Floats, cap: Floats
+    ) -> _Filling:
+        """Fill by value per load, items (n, I) whole except the last one.
+
+        Parameters
+        ----------
+        rent, start : of a replica, of starting one beyond those ``running``. ``cap``: the most replicas.
+        """
+        load = np.where(value > 0, np.maximum(load, _NO_LOAD), 0.0)
+        density = value / np.maximum(load, _NO_LOAD)
+        order = np.argsort(-density, axis=1)
+        # Items that pay for a replica that must be started, and for one that runs already.
+        pays_rent = np.where(density > rent[:, None], load, 0.0).sum(axis=1)
+        if start.any():
+            pays_start = np.where(density > (rent + start)[:, None], load, 0.0).sum(axis=1)
+            ideal = np.clip(running, pays_start, pays_rent)
+        else:
+            ideal = pays_rent
+        rows = np.arange(len(value))
+        flat = order + rows[:, None] * value.shape[1]
+        value, load = value.ravel()[flat], load.ravel()[flat]
+        filled, earned = load.cumsum(axis=1), value.cumsum(axis=1)
+        best, best_net = np.ones(len(value)), np.full(len(value), -np.inf)
+        for whole in (np.floor(ideal), np.ceil(ideal)):
+            replicas = np.clip(whole, 1.0, np.maximum(cap, 1.0))
+            last = np.minimum((filled <= replicas[:, None]).sum(axis=1), value.shape[1] - 1)
+            room = np.minimum(replicas - filled[rows, last], 0.0) / np.maximum(load[rows, last], _NO_LOAD)
+            net = earned[rows, last] + room * value[rows, last] - rent * replicas
+            net -= start * np.maximum(replicas - running, 0.0)
+            better = net > best_net
+            best, best_net = np.where(better, replicas, best), np.where(better, net, best_net)
+        return cls(best, best_net, order, load, filled - load, value > 0)
+
+    def parts(self) -> Floats:
+        """Return (n, I) which part of each item is taken."""
+        part = (self.replicas[:, None] - self._before) / np.maximum(self._load, _NO_LOAD)
+        part = np.where(self._pays, np.clip(part, 0.0, 1.0), 0.0)
+        result = np.zeros_like(part)
+        np.put_along_axis(result, self._order, part, 1)
+        return result

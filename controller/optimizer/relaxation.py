@@ -90,26 +90,29 @@ def relax(
         return _relaxation(space, _Bound(nothing, center, np.zeros(0)), nothing, None, 0)
     pricer, master = Pricer(space), Master(space)
     if start is not None:
-        master.add(start.open, Columns(np.zeros(space.num_deployments), start.replicas, start.shares.T))
-    columns = pricer.price(center)
-    best = _Bound.of(space, center, pricer.bound(center, columns))
-    master.add(_promising(space, columns.reduced_usd), columns)
+        master.add(Columns(start.open, start.replicas[start.open], start.shares[:, start.open].T))
+    reduced = pricer.price(center)
+    best = _Bound.of(space, center, pricer.floor(center, reduced))
+    master.add(pricer.columns(center, _promising(space, reduced)))
     value, smoothing, solved = np.inf, _SMOOTHING, 0
     while solved < rounds:
         value, duals = master.solve()
         solved += 1
         tried = duals.blend(best.prices, smoothing)
-        columns = pricer.price(tried)
-        bound = _Bound.of(space, tried, pricer.bound(tried, columns))
-        if bound.usd > best.usd:
-            best = bound
+        reduced = pricer.price(tried)
+        # The exact floor is below the reduced costs: it is only worth a look where these would do.
+        if _Bound.of(space, tried, reduced).usd > best.usd:
+            bound = _Bound.of(space, tried, pricer.floor(tried, reduced))
+            best = bound if bound.usd > best.usd else best
         if value - best.usd <= gap * abs(value) or should_stop():
             break
-        added = master.add(_promising(space, columns.reduced_usd - tried.pair_usd[space.pair]), columns)
+        at = _promising(space, reduced - tried.pair_usd[space.pair])
+        added = master.add(pricer.columns(tried, at))
         if not added and smoothing == 0.0:
             break
         # Where smoothed prices find nothing new, the next round takes the duals as they are.
         smoothing = _SMOOTHING if added else 0.0
+    best = _Bound.of(space, best.prices, pricer.exact_floor(best.prices))
     return _relaxation(space, best, value, master, solved)
 
 
