@@ -95,7 +95,14 @@ broker.session.timeout.ms=2000
         """Format the storage where that is still to be done, start, and wait until clients are served."""
         if not (self._directory / "data").exists():
             cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c").wait()
+            # By "=", since an id may begin with a dash.
+            formatting = self._java(
+                "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster_id}", "-c"
+            )
+            if formatting.wait() != 0:
+                raise RuntimeError(
+                    f"Kafka's storage was not formatted:\n{self._log.read_text(errors='replace')}"
+                )
         self._log.unlink(missing_ok=True)
         self._process = self._java("kafka.Kafka")
         while _STARTED not in (log := self._log.read_text(errors="replace")):
