@@ -16,6 +16,7 @@ from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.space import SearchSpace
 
 _NO_LOAD = 1e-12
+_FEW = 200
 _BLOCK_ENTRIES = 1 << 16
 """Entries of (deployment, type) that are priced at a time: what stays in the cache, and little memory."""
 
@@ -87,9 +88,6 @@ class Pricer:
         self._mixed = np.flatnonzero(mixed)
         self._compute, self._memory = compute[self._mixed], memory[self._mixed]
         self._carries_all = self._load.sum(axis=1) <= 1.0
-        self._first_of_pair = np.searchsorted(
-            space.pair, np.arange(space.num_pairs)
-        )  # the space goes by pairs
         rows = max(_BLOCK_ENTRIES // max(space.num_types, 1), 1)
         self._blocks = [slice(a, a + rows) for a in range(0, space.num_deployments, rows)]
 
@@ -127,8 +125,12 @@ class Pricer:
 
     def _settle(self, prices: Prices, lower: Floats) -> Floats:
         """Raise bounds (D,) on reduced costs to these, until none that is below zero can be the least of its pair."""
-        pair, first = self.space.pair, self._first_of_pair
+        pair, first = self.space.pair, self.space.first_of_pair
         doubtful = (lower < 0) & ~self._carries_all
+        if np.count_nonzero(doubtful) <= _FEW:
+            at = np.flatnonzero(doubtful)
+            lower[at] = self._filled(prices, at, self._load[at])
+            return lower
         least = np.minimum.reduceat(lower, first)
         at = np.flatnonzero(doubtful & (lower == least[pair]))
         lower[at] = self._filled(prices, at, self._load[at])
@@ -222,29 +224,29 @@ class _Filling:
         ----------
         rent, start : of a replica, of starting one beyond those ``running``. ``cap``: the most replicas.
         """
-        load = np.where(value > 0, np.maximum(load, _NO_LOAD), 0.0)
-        density = value / np.maximum(load, _NO_LOAD)
+        pays = value > 0
+        load = np.maximum(load, _NO_LOAD) * pays
+        density = value / (load + ~pays)
         order = np.argsort(-density, axis=1)
-        # Items that pay for a replica that must be started, and for one that runs already.
-        pays_rent = np.where(density > rent[:, None], load, 0.0).sum(axis=1)
+        # Items that pay for a replica that runs already, and for one that must be started.
+        ideal = ((density > rent[:, None]) * load).sum(axis=1)
         if start.any():
-            pays_start = np.where(density > (rent + start)[:, None], load, 0.0).sum(axis=1)
-            ideal = np.clip(running, pays_start, pays_rent)
-        else:
-            ideal = pays_rent
-        rows = np.arange(len(value))
-        flat = order + rows[:, None] * value.shape[1]
+            pays_start = ((density > (rent + start)[:, None]) * load).sum(axis=1)
+            ideal = np.minimum(np.maximum(running, pays_start), ideal)
+        first = np.arange(len(value)) * value.shape[1]
+        flat = order + first[:, None]
         value, load = value.ravel()[flat], load.ravel()[flat]
         filled, earned = load.cumsum(axis=1), value.cumsum(axis=1)
-        best, best_net = np.ones(len(value)), np.full(len(value), -np.inf)
-        for whole in (np.floor(ideal), np.ceil(ideal)):
-            replicas = np.clip(whole, 1.0, np.maximum(cap, 1.0))
-            last = np.minimum((filled <= replicas[:, None]).sum(axis=1), value.shape[1] - 1)
-            room = np.minimum(replicas - filled[rows, last], 0.0) / np.maximum(load[rows, last], _NO_LOAD)
-            net = earned[rows, last] + room * value[rows, last] - rent * replicas
-            net -= start * np.maximum(replicas - running, 0.0)
-            better = net > best_net
-            best, best_net = np.where(better, replicas, best), np.where(better, net, best_net)
+        # The best whole number is on one side of the best one or on the other.
+        replicas = np.stack([np.floor(ideal), np.ceil(ideal)])
+        np.minimum(np.maximum(replicas, 1.0, out=replicas), np.maximum(cap, 1.0), out=replicas)
+        last = (filled <= replicas[:, :, None]).sum(axis=2)
+        last = first + np.minimum(last, value.shape[1] - 1)
+        part = np.minimum(replicas - filled.ravel()[last], 0.0) / np.maximum(load.ravel()[last], _NO_LOAD)
+        net = earned.ravel()[last] + part * value.ravel()[last] - rent * replicas
+        net -= start * np.maximum(replicas - running, 0.0)
+        upper = net[1] > net[0]
+        best, best_net = np.where(upper, replicas[1], replicas[0]), np.where(upper, net[1], net[0])
         return cls(best, best_net, order, load, filled - load, value > 0)
 
     def parts(self) -> Floats:

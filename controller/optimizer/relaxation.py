@@ -143,8 +143,7 @@ class _Bound:
     @classmethod
     def of(cls, space: SearchSpace, prices: Prices, reduced_usd: Floats) -> _Bound:
         """Bound the cost of any plan, given a number below every reduced cost for each deployment (D,)."""
-        least = np.zeros(space.num_pairs)
-        np.minimum.at(least, space.pair, reduced_usd)
+        least = np.minimum(np.minimum.reduceat(reduced_usd, space.first_of_pair), 0.0)
         finite = np.isfinite(space.available)
         limits = float(prices.gpu_usd[finite] @ space.available[finite])
         if np.isfinite(space.budget_usd):
@@ -204,7 +203,7 @@ def _first_prices(space: SearchSpace, known: Prices | None) -> Prices:
 
 def _promising(space: SearchSpace, reduced_usd: Floats) -> Ints:
     """Return the best deployment of each pair, of those that pay, the best first; not too many at once."""
-    order = np.argsort(reduced_usd, kind="stable")
-    order = order[reduced_usd[order] < -_ROUNDING]
-    first = np.sort(np.unique(space.pair[order], return_index=True)[1])
-    return order[first][:_COLUMNS_PER_ROUND]
+    least = np.minimum.reduceat(reduced_usd, space.first_of_pair)
+    at = np.flatnonzero((reduced_usd == least[space.pair]) & (reduced_usd < -_ROUNDING))
+    order = at[np.argsort(reduced_usd[at], kind="stable")]
+    return order[:_COLUMNS_PER_ROUND]

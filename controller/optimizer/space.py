@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -72,6 +73,11 @@ class SearchSpace:
     def num_pairs(self) -> int:
         """P."""
         return int(self.pair.max(initial=-1)) + 1
+
+    @cached_property
+    def first_of_pair(self) -> Ints:
+        """(P,) the first deployment of each pair; the configurations of a pair stand together."""
+        return np.searchsorted(self.pair, np.arange(self.num_pairs))
 
     def fleet_usd(self, replicas: Floats, at: Ints | slice = slice(None)) -> Floats:
         """Price ``replicas`` of the deployments ``at``: rent, stored weights, and starts."""
