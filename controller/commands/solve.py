@@ -41,7 +41,9 @@ the usage is wrong.
     type=click.Choice(list(METHODS)),
     default="agh",
     show_default=True,
-    help="agh: adaptive greedy with local search; gh: one greedy pass, milliseconds; milp: exact, by HiGHS.",
+    help="agh: adaptive greedy with local search; gh: one greedy pass, milliseconds; milp: exact, by HiGHS. "
+    "To compare with: lpr rounds the linear relaxation; dvr chooses GPUs before routes; hf keeps to one GPU tier; "
+    "melange packs types into GPUs by rent alone.",
 )
 @click.option(
     "--time-limit",

@@ -12,6 +12,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan
 from controller.errors import SettingsError, SolverError
+from controller.optimizer.baselines import BASELINES
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.exact import Limits, branch_and_bound, milp
@@ -50,7 +51,9 @@ def exact(search: Search) -> None:
     milp(search)
 
 
-METHODS: Mapping[str, Callable[[Search], None]] = MappingProxyType({"agh": agh, "gh": gh, "milp": exact})
+METHODS: Mapping[str, Callable[[Search], None]] = MappingProxyType(
+    {"agh": agh, "gh": gh, "milp": exact, **BASELINES}
+)
 """The methods by name: each improves what a search has found until it is told to stop."""
 
 

@@ -93,7 +93,7 @@ def test_no_bound_is_sought_where_none_is_wanted() -> None:
 
 
 def test_an_unknown_method_is_refused_by_name() -> None:
-    with pytest.raises(SettingsError, match="must be one of agh, gh, milp, got 'magic'"):
+    with pytest.raises(SettingsError, match="must be one of agh, gh, milp, lpr, dvr, hf, melange, got 'magic'"):
         solve(shared("synth-4x4x4-s1"), MaxIterations(1), method="magic")
 
 

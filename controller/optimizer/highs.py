@@ -1,0 +1,94 @@
+"""HiGHS inside this process: an array program in, what became of it out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import highspy
+import numpy as np
+
+from controller.domain.arrays import Floats
+
+TOLERANCE = 1e-9
+_STATUS = highspy.HighsModelStatus
+_INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)
+_NO_OBJECTIVE = 1e29
+
+Outcome = Literal["optimal", "feasible", "infeasible", "nothing"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What became of a program.
+
+    Attributes
+    ----------
+    outcome : ``optimal`` within the gap that was asked for; ``feasible`` where a limit came first; ``infeasible`` where
+        that is proved; ``nothing`` where a limit came before anything was found.
+    values : (n,) of every column; None unless there is a solution.
+    objective, bound : of that solution (inf without one), and what no solution is below (-inf without one).
+    nodes : branch-and-bound nodes.
+    """
+
+    outcome: Outcome
+    values: Floats | None
+    objective: float
+    bound: float
+    nodes: int = 0
+
+
+def run_highs(
+    model: highspy.HighsLp,
+    *,
+    seconds: float = math.inf,
+    nodes: int | None = None,
+    gap: float = 0.0,
+    start: Floats | None = None,
+) -> Run:
+    """Minimize a program.
+
+    Parameters
+    ----------
+    seconds, nodes, gap : limits; the gap is relative.
+    start : (n,) a solution to begin from.
+    """
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver.silent()
+    options: dict[str, bool | int | float] = {
+        "threads": 1,
+        "mip_rel_gap": gap,
+        "mip_abs_gap": 0.0,
+        "mip_feasibility_tolerance": TOLERANCE,
+        "primal_feasibility_tolerance": TOLERANCE,
+    }
+    if math.isfinite(seconds):
+        options["time_limit"] = max(seconds, 0.0)
+    if nodes is not None:
+        options["mip_max_nodes"] = nodes
+    for name, value in options.items():
+        solver.setOptionValue(name, value)
+    solver.passModel(model)
+    if start is not None:
+        solution = highspy.HighsSolution()
+        solution.col_value = start.tolist()
+        solver.setSolution(solution)
+    solver.run()
+    return _read(solver)
+
+
+def _read(solver: highspy.Highs) -> Run:
+    info, status = solver.getInfo(), solver.getModelStatus()
+    nodes = max(int(info.mip_node_count), 0)
+    objective = float(info.objective_function_value)
+    found = info.primal_solution_status == 2 and abs(objective) < _NO_OBJECTIVE
+    bound = float(info.mip_dual_bound)
+    if status == _STATUS.kOptimal and not math.isfinite(bound):  # a linear program has no bound of its own
+        bound = objective
+    if status in _INFEASIBLE and not found:
+        return Run("infeasible", None, math.inf, math.inf, nodes)
+    if not found:
+        return Run("nothing", None, math.inf, bound, nodes)
+    values = np.array(solver.getSolution().col_value, dtype=np.float64)
+    return Run("optimal" if status == _STATUS.kOptimal else "feasible", values, objective, bound, nodes)

@@ -1,0 +1,312 @@
+"""The model of :mod:`controller.optimizer.model` in arrays, ready for HiGHS: the same variables, the same rows.
+
+PuLP makes an object of every term, which takes a second at 20 types, models and tiers; this takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from controller.domain.arrays import Bools, Floats, Ints
+from controller.optimizer.space import SearchSpace
+
+_MOST_REPLICAS = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A mixed-integer program over n columns and m rows, in the order of its parts.
+
+    Attributes
+    ----------
+    replicas, active : (D,) columns of r and w, the same one where a deployment has room for one replica only.
+    share_type, share_at : (X,) type and deployment of each share x; its column is ``first_share`` plus its position.
+    unmet, shortfall : (I,) columns of u and of what is unmet above ζ; -1 where there is none.
+    started : (D,) columns of s, or -1.
+    upper, whole : (n,) upper bounds (lower ones are 0), and which columns are whole numbers.
+    row_lower, row_upper : (m,). ``starts``, ``index``, ``value``: the matrix by rows.
+    """
+
+    space: SearchSpace
+    replicas: Ints
+    active: Ints
+    first_share: int
+    share_type: Ints
+    share_at: Ints
+    unmet: Ints
+    shortfall: Ints
+    started: Ints
+    upper: Floats
+    whole: Bools
+    row_lower: Floats
+    row_upper: Floats
+    starts: Ints
+    index: Ints
+    value: Floats
+
+    @property
+    def num_columns(self) -> int:
+        """The count n of columns."""
+        return len(self.upper)
+
+    @classmethod
+    def of(cls, space: SearchSpace, *, with_shortfall: bool = False, tight: bool = True) -> Program:
+        """Build the program of a search space.
+
+        Parameters
+        ----------
+        with_shortfall : let demand above ``max_unmet`` be unmet too, for an objective that asks how much must be.
+        tight : with the rows x <= w, which only the linear relaxation needs.
+        """
+        d_all = np.arange(space.num_deployments)
+        cap = np.where(np.isfinite(space.cap), space.cap, _MOST_REPLICAS)
+        several = np.flatnonzero(cap != 1)
+        active = d_all.copy()
+        active[several] = space.num_deployments + np.arange(len(several))
+        first_share = space.num_deployments + len(several)
+        share_at, share_type = np.nonzero(space.allowed.T)
+        next_column = first_share + len(share_at)
+        busy = np.flatnonzero(~space.idle_types)
+        unmet, next_column = _columns(space.num_types, busy, next_column)
+        lacking, next_column = _columns(space.num_types, busy if with_shortfall else busy[:0], next_column)
+        started, next_column = _columns(
+            space.num_deployments, np.flatnonzero(space.start_usd > 0), next_column
+        )
+        upper = np.ones(next_column)
+        upper[d_all] = cap
+        upper[unmet[busy]] = space.max_unmet[busy]
+        upper[started[started >= 0]] = np.inf
+        whole = np.zeros(next_column, dtype=bool)
+        whole[:first_share] = True
+        rows = _Rows()
+        program = cls(
+            space, d_all, active, first_share, share_type, share_at, unmet, lacking, started, upper, whole,
+            np.empty(0), np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0),
+        )  # fmt: skip
+        program._add_demand(rows, busy)
+        program._add_capacity(rows, cap, tight)
+        program._add_limits(rows)
+        return program._with(rows)
+
+    def _with(self, rows: _Rows) -> Program:
+        lower, upper, starts, index, value = rows.joined()
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Program(
+            **(
+                parts
+                | {"row_lower": lower, "row_upper": upper, "starts": starts, "index": index, "value": value}
+            )
+        )
+
+    def _add_demand(self, rows: _Rows, busy: Ints) -> None:
+        """Add constraints 1, 2 where the delay SLO is a mean, and 3."""
+        space, position = self.space, np.full(self.space.num_types, -1)
+        position[busy] = np.arange(len(busy))
+        shares = self.first_share + np.arange(len(self.share_at))
+        columns, of_row = [shares, self.unmet[busy]], [position[self.share_type], np.arange(len(busy))]
+        if (self.shortfall >= 0).any():
+            columns.append(self.shortfall[busy])
+            of_row.append(np.arange(len(busy)))
+        columns_of, rows_of = np.concatenate(columns), np.concatenate(of_row)
+        rows.add(rows_of, columns_of, np.ones(len(columns_of)), np.ones(len(busy)), np.ones(len(busy)))
+        for excess in space.excess:
+            over = excess[self.share_type, self.share_at]
+            binding = np.zeros(space.num_types, dtype=bool)
+            binding[self.share_type[over > 0]] = True
+            rows.add_some(np.flatnonzero(binding), self.share_type, shares, over, 0.0)
+
+    def _add_capacity(self, rows: _Rows, cap: Floats, tight: bool) -> None:
+        """Add constraints 4 and 5, what ties w to r and to x, and the starts."""
+        space = self.space
+        shares = self.first_share + np.arange(len(self.share_at))
+        compute = space.compute[self.share_type, self.share_at]
+        memory = space.memory[self.share_type, self.share_at]
+        size = space.num_deployments
+        used = np.bincount(self.share_at, weights=compute, minlength=size) > 0
+        over = np.zeros(size, dtype=bool)
+        over[self.share_at[memory > compute]] = True
+        for load, needed in ((compute, used), (memory, over)):
+            at = np.flatnonzero(needed)
+            columns, owners = (
+                np.concatenate([shares, self.replicas]),
+                np.concatenate([self.share_at, self.replicas]),
+            )
+            rows.add_some(at, owners, columns, np.concatenate([load, -np.ones(size)]), 0.0)
+        several = np.flatnonzero(self.active != self.replicas)
+        pairs = np.stack([self.replicas[several], self.active[several]], axis=1)
+        values = np.stack([np.ones(len(several)), -cap[several]], axis=1)
+        rows.add_pairs(pairs, values, np.zeros(len(several)))
+        if tight:
+            pairs = np.stack([shares, self.active[self.share_at]], axis=1)
+            rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(shares), 1)), np.zeros(len(shares)))
+        begun = np.flatnonzero(self.started >= 0)
+        pairs = np.stack([self.replicas[begun], self.started[begun]], axis=1)
+        rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(begun), 1)), space.incumbent[begun])
+
+    def _add_limits(self, rows: _Rows) -> None:
+        """Add constraints 6 and 7."""
+        space = self.space
+        counts = np.bincount(space.pair, minlength=space.num_pairs)
+        rows.add_some(np.flatnonzero(counts > 1), space.pair, self.active, np.ones(len(self.active)), 1.0)
+        if np.isfinite(space.budget_usd):
+            rows.add_one(self.spend_usd(), space.budget_usd)
+        if np.isfinite(space.storage_gb):
+            rows.add_one(self.stored_gb(), space.storage_gb)
+        for k in np.flatnonzero(np.isfinite(space.available)):
+            rows.add_one(self.gpus_of(int(k)), float(space.available[k]))
+
+    def cost_usd(self) -> Floats:
+        """Return (n,) the objective of docs/mathematics.md."""
+        space = self.space
+        costs = self.spend_usd()
+        costs[self.first_share : self.first_share + len(self.share_at)] = space.route_usd[
+            self.share_type, self.share_at
+        ]
+        busy = self.unmet >= 0
+        costs[self.unmet[busy]] = space.unmet_usd[busy]
+        begun = self.started >= 0
+        costs[self.started[begun]] = space.start_usd[begun]
+        return costs
+
+    def spend_usd(self) -> Floats:
+        """Return (n,) what the budget counts: rental, stored weights, stored tokens."""
+        costs = np.zeros(self.num_columns)
+        np.add.at(costs, self.replicas, self.space.rent_usd)
+        np.add.at(costs, self.active, self.space.open_usd)
+        costs[self.first_share : self.first_share + len(self.share_at)] = self.space.token_usd[
+            self.share_type
+        ]
+        return costs
+
+    def stored_gb(self) -> Floats:
+        """Return (n,) what the storage limit counts."""
+        return self._of_columns(self.active, self.space.weights_gb)
+
+    def gpus_of(self, tier: int) -> Floats:
+        """Return (n,) the GPUs of a tier."""
+        return self._of_columns(self.replicas, np.where(self.space.tier == tier, self.space.gpus, 0.0))
+
+    def unmet_of(self, types: Ints) -> Floats:
+        """Return (n,) the unmet shares of ``types``, with all that is above ζ."""
+        weights = np.zeros(self.num_columns)
+        for columns in (self.unmet[types], self.shortfall[types]):
+            weights[columns[columns >= 0]] = 1.0
+        return weights
+
+    def lacking(self) -> Floats:
+        """Return (n,) what is unmet above ζ, of all types."""
+        weights = np.zeros(self.num_columns)
+        weights[self.shortfall[self.shortfall >= 0]] = 1.0
+        return weights
+
+    def _of_columns(self, columns: Ints, weights: Floats) -> Floats:
+        result = np.zeros(self.num_columns)
+        result[columns] = weights
+        return result
+
+    def highs(self, costs: Floats, *, relaxed: bool = False) -> highspy.HighsLp:
+        """Return HiGHS's own form, to minimize ``costs`` (n,); ``relaxed`` for its linear relaxation."""
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = self.num_columns, len(self.row_lower)
+        model.col_cost_ = costs
+        model.col_lower_, model.col_upper_ = np.zeros(self.num_columns), self.upper
+        model.row_lower_, model.row_upper_ = self.row_lower, self.row_upper
+        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        model.a_matrix_.start_ = self.starts.astype(np.int32)
+        model.a_matrix_.index_ = self.index.astype(np.int32)
+        model.a_matrix_.value_ = self.value
+        if not relaxed:
+            kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+            model.integrality_ = [kinds[whole] for whole in self.whole.tolist()]
+        return model
+
+    def values_of(self, replicas: Floats, shares: Floats) -> Floats:
+        """Return (n,) the value of every column for ``replicas`` (D,) and ``shares`` (I, D): a start for a solver."""
+        values = np.zeros(self.num_columns)
+        values[self.active] = replicas > 0
+        values[self.replicas] = replicas
+        values[self.first_share : self.first_share + len(self.share_at)] = shares[
+            self.share_type, self.share_at
+        ]
+        busy = np.flatnonzero(self.unmet >= 0)
+        unmet = np.clip(1.0 - shares[busy].sum(axis=1), 0.0, 1.0)
+        values[self.unmet[busy]] = np.minimum(unmet, self.space.max_unmet[busy])
+        begun = np.flatnonzero(self.started >= 0)
+        values[self.started[begun]] = np.maximum(replicas[begun] - self.space.incumbent[begun], 0.0)
+        return values
+
+    def fleet_and_shares(self, values: Floats) -> tuple[Floats, Floats]:
+        """Return replicas (D,) and shares (I, D) of the columns' ``values`` (n,), within their bounds."""
+        replicas = np.clip(values[self.replicas], 0.0, self.upper[self.replicas])
+        shares = np.zeros((self.space.num_types, self.space.num_deployments))
+        part = values[self.first_share : self.first_share + len(self.share_at)]
+        shares[self.share_type, self.share_at] = np.clip(part, 0.0, 1.0)
+        return replicas, shares
+
+
+def _columns(size: int, of: Ints, first: int) -> tuple[Ints, int]:
+    """Return (size,) columns from ``first`` on for the positions ``of``, -1 elsewhere; and the next free column."""
+    columns = np.full(size, -1, dtype=np.int64)
+    columns[of] = first + np.arange(len(of))
+    return columns, first + len(of)
+
+
+class _Rows:
+    """Rows as they come, by blocks."""
+
+    def __init__(self) -> None:
+        self._rows: list[Ints] = []
+        self._columns: list[Ints] = []
+        self._values: list[Floats] = []
+        self._lower: list[Floats] = []
+        self._upper: list[Floats] = []
+        self._count = 0
+
+    def add(self, rows: Ints, columns: Ints, values: Floats, lower: Floats, upper: Floats) -> None:
+        """Add rows numbered from 0 within this block."""
+        self._rows.append(rows + self._count)
+        self._columns.append(columns)
+        self._values.append(values)
+        self._lower.append(lower)
+        self._upper.append(upper)
+        self._count += len(upper)
+
+    def add_some(self, wanted: Ints, owners: Ints, columns: Ints, values: Floats, limit: float) -> None:
+        """Add a row Σ value · column <= limit for each of the ``wanted`` owners, of the terms that are its own."""
+        position = np.full(max(int(owners.max(initial=-1)), int(wanted.max(initial=-1))) + 1, -1)
+        position[wanted] = np.arange(len(wanted))
+        mine = position[owners] >= 0
+        none = np.full(len(wanted), -np.inf)
+        self.add(position[owners[mine]], columns[mine], values[mine], none, np.full(len(wanted), limit))
+
+    def add_pairs(self, columns: Ints, values: Floats, upper: Floats) -> None:
+        """Add rows of two terms each: ``columns`` and ``values`` are (k, 2)."""
+        rows = np.repeat(np.arange(len(columns)), 2)
+        self.add(rows, columns.ravel(), values.ravel(), np.full(len(columns), -np.inf), upper)
+
+    def add_one(self, weights: Floats, limit: float) -> None:
+        """Add one row over all columns."""
+        columns = np.flatnonzero(weights)
+        self.add(
+            np.zeros(len(columns), dtype=np.int64),
+            columns,
+            weights[columns],
+            np.array([-np.inf]),
+            np.array([limit]),
+        )
+
+    def joined(self) -> tuple[Floats, Floats, Ints, Ints, Floats]:
+        """Return lower and upper sides, and the matrix by rows: starts, columns, values."""
+        rows = np.concatenate(self._rows)
+        order = np.argsort(rows, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self._count))])
+        return (
+            np.concatenate(self._lower),
+            np.concatenate(self._upper),
+            starts,
+            np.concatenate(self._columns)[order],
+            np.concatenate(self._values)[order],
+        )
