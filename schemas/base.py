@@ -15,6 +15,8 @@ EARLIEST_S = 946_684_800.0
 """2000-01-01: anything before is no moment of ours."""
 LATEST_S = 4_102_444_800.0
 """2100-01-01: milliseconds and nanoseconds since the epoch lie far beyond."""
+LONGEST_NAME = 128
+LARGEST_COUNT = 10**15
 
 
 class Message(BaseModel):
@@ -36,14 +38,25 @@ class Message(BaseModel):
         return self.model_dump_json().encode()
 
 
+def epoch_seconds(text: str) -> float:
+    """Read ISO 8601 text in UTC.
+
+    Raises
+    ------
+    ValueError : it is not a moment, or not in UTC.
+
+    >>> epoch_seconds("2023-11-14T22:13:20.25Z")
+    1700000000.25
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() != timedelta(0):
+        raise ValueError("a time must be in UTC, written with 'Z' or '+00:00'")
+    return moment.timestamp()
+
+
 def _seconds(value: Any) -> Any:
     """Turn ISO 8601 UTC text into epoch seconds; leave the rest to the field's own rules."""
-    if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-        if moment.utcoffset() != timedelta(0):
-            raise ValueError("a time must be in UTC, written with 'Z' or '+00:00'")
-        return moment.timestamp()
-    return value
+    return epoch_seconds(value) if isinstance(value, str) else value
 
 
 def iso_utc(epoch_s: float) -> str:
@@ -74,9 +87,9 @@ EpochSeconds = Annotated[float, *_MOMENT]
 UtcTime = Annotated[float, *_MOMENT, PlainSerializer(iso_utc, return_type=str, when_used="json")]
 """A moment, read from ISO 8601 UTC or epoch seconds, written as ISO 8601 for people."""
 
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A name: 1 to 128 characters, none of them a control character."""
-Count = Annotated[int, Field(ge=0, le=10**15)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 """A whole number of things, never negative, small enough to stay exact in any reader's floating point."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 """A fraction of a whole."""

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from schemas.base import Count, EpochSeconds, Message, Name
 
+LONGEST_WINDOW_S = 86_400.0
+
 
 class RequestRateEvent(Message):
     """How many requests of one query type were asked for, from one moment on.
@@ -21,7 +23,7 @@ class RequestRateEvent(Message):
     query_type: Name
     event_time: EpochSeconds = Field(description="start of what is counted")
     window_s: float = Field(
-        0.0, ge=0.0, le=86_400.0, description="length of what is counted; 0 for one request"
+        0.0, ge=0.0, le=LONGEST_WINDOW_S, description="length of what is counted; 0 for one request"
     )
     count: Count = Field(default=1, description="requests asked for; 0 is a heartbeat")
     input_tokens: Count = Field(default=0, description="prompt tokens, summed over the requests")

@@ -354,6 +354,7 @@ POISON = (
     event(0, window_s=BUCKET_S * 2),
     event(0, surprise=1),
     event(0).replace(b'"count": 1', b'"count": NaN'),
+    event(0).replace(b'"count": 1', b'"count": 1, "count": 2'),
 )
 
 

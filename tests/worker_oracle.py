@@ -134,7 +134,7 @@ class PartitionRecount:
 
 def _read(raw: bytes, rules: Rules) -> dict[str, Any] | None:
     try:
-        event = json.loads(raw)
+        event = json.loads(raw, object_pairs_hook=_keys_once)
     except ValueError:
         return None
     if not isinstance(event, dict) or set(event) - KNOWN_FIELDS or event.get("schema") != "request-rate/1":
@@ -151,6 +151,13 @@ def _read(raw: bytes, rules: Rules) -> dict[str, Any] | None:
         and 0 <= event.get("window_s", 0) <= rules.bucket_s
     )
     return event if is_good else None
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def window_of(

@@ -11,7 +11,14 @@ it is closed. The lateness is what the sources may be out of order by, not a del
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
+
+Record = tuple[str, float, int, int, int]
+"""Query type, event time (s since the epoch), requests, input tokens, output tokens; there are very many of these."""
+
+event_time_s: Callable[[Record], float] = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +88,56 @@ class PartitionLedger:
     skipped: int = 0
     touched: set[int] = field(default_factory=set, compare=False, repr=False)
 
-    def add(self, query_type: str, event_time_s: float, totals: Totals) -> bool:
-        """Count one record; return False where it is late."""
-        bucket = self.windowing.bucket_of(event_time_s)
-        if self.watermark_s is not None and (bucket + 1) * self.windowing.bucket_s <= self.watermark_s:
-            self.late += 1
-            return False
+    def add(self, records: Iterable[Record]) -> None:
+        """Count records in their order, late ones as late.
+
+        A run of records of one bucket is summed without asking whether they are late: what advances the watermark
+        within a bucket does not close it.
+        """
+        bucket_s, floor = self.windowing.bucket_s, math.floor
+        sums: dict[int, dict[str, list[int]]] = {}
+        in_bucket: dict[str, list[int]] = {}
+        current: int | None = None
+        latest_s = -math.inf
+        for query_type, event_time_s, count, input_tokens, output_tokens in records:
+            bucket = floor(event_time_s / bucket_s)
+            if bucket != current:
+                self._reach(latest_s)
+                if self.watermark_s is not None and (bucket + 1) * bucket_s <= self.watermark_s:
+                    self.late += 1
+                    continue
+                current, in_bucket = bucket, sums.setdefault(bucket, {})
+            if event_time_s > latest_s:
+                latest_s = event_time_s
+            sum_ = in_bucket.get(query_type)
+            if sum_ is None:
+                in_bucket[query_type] = [1, count, input_tokens, output_tokens]
+            else:
+                sum_[0] += 1
+                sum_[1] += count
+                sum_[2] += input_tokens
+                sum_[3] += output_tokens
+        self._reach(latest_s)
+        for bucket, by_type in sums.items():
+            self._merge(bucket, {query_type: Totals(*sum_) for query_type, sum_ in by_type.items()})
+
+    def _reach(self, event_time_s: float) -> None:
+        """Advance the watermark to what a record of this moment proves; ``-inf`` proves nothing."""
+        if event_time_s > -math.inf:
+            bucket_s = self.windowing.bucket_s
+            reached_s = math.floor((event_time_s - self.windowing.allowed_lateness_s) / bucket_s) * bucket_s
+            if self.watermark_s is None or reached_s > self.watermark_s:
+                self.watermark_s = reached_s
+
+    def _merge(self, bucket: int, more: dict[str, Totals]) -> None:
         by_type = self.buckets.setdefault(bucket, {})
-        before = by_type.get(query_type)
-        by_type[query_type] = totals if before is None else before + totals
+        for query_type, totals in more.items():
+            before = by_type.get(query_type)
+            by_type[query_type] = totals if before is None else before + totals
+            self.counted += totals.events
         self.touched.add(bucket)
-        self.counted += 1
-        bucket_s = self.windowing.bucket_s
-        self.since_s = bucket * bucket_s if self.since_s is None else min(self.since_s, bucket * bucket_s)
-        reached_s = math.floor((event_time_s - self.windowing.allowed_lateness_s) / bucket_s) * bucket_s
-        if self.watermark_s is None or reached_s > self.watermark_s:
-            self.watermark_s = reached_s
-        return True
+        start_s = bucket * self.windowing.bucket_s
+        self.since_s = start_s if self.since_s is None else min(self.since_s, start_s)
 
     def advance(self, next_offset: int, now_s: float | None) -> None:
         """Say that everything below ``next_offset`` is in the totals, and forget what no planner needs any more."""

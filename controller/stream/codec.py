@@ -1,11 +1,8 @@
-"""Between messages on topics and the core's own values; what is refused is refused here, with its reason."""
+"""Between messages on topics and the core's own values."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
-
-from pydantic import ValidationError
 
 from controller.demand.counting import PartitionLedger, Totals, Windowing
 from controller.demand.estimator import DemandEstimate, TypeEstimator
@@ -28,39 +25,7 @@ from schemas import (
     PlanPrediction,
     PlanRoute,
     PlanSolver,
-    RequestRateEvent,
 )
-
-
-def decode_event(
-    raw: bytes | None, *, max_bytes: int, bucket_s: float, query_types: Collection[str]
-) -> RequestRateEvent:
-    """Parse and check one record of the source topic.
-
-    Raises
-    ------
-    MessageError : it is refused. Reasons: ``empty``, ``too_large``, ``invalid``, ``window_too_long``,
-        ``unknown_query_type``.
-    """
-    if not raw:
-        raise MessageError("empty", "record", "must not be empty")
-    if len(raw) > max_bytes:
-        raise MessageError("too_large", "record", f"must be at most {max_bytes} bytes", len(raw))
-    try:
-        event = RequestRateEvent.model_validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
-        raise MessageError("invalid", where, str(first["msg"]), first["input"]) from None
-    if event.window_s > bucket_s:
-        raise MessageError(
-            "window_too_long", "window_s", f"must be at most one bucket, {bucket_s:g} s", event.window_s
-        )
-    if event.query_type not in query_types:
-        raise MessageError(
-            "unknown_query_type", "query_type", "must be one of the catalog's", event.query_type
-        )
-    return event
 
 
 def ledger_of(snapshot: DemandSnapshot, windowing: Windowing) -> PartitionLedger:

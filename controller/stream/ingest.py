@@ -6,26 +6,34 @@ partition over reads that record, goes on at its offset, and arrives at the same
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
+from typing import cast
 
 from pydantic import ValidationError
 
 from controller.clock import Clock
-from controller.demand.counting import PartitionLedger, Totals, Windowing
+from controller.demand.counting import PartitionLedger, Record, Windowing, event_time_s
 from controller.errors import MessageError
 from controller.logs import get_logger
 from controller.settings import Settings
-from controller.stream.codec import decode_event, ledger_of
+from controller.stream.codec import ledger_of
+from controller.stream.event_decoder import DecodedEvents, EventDecoder
 from controller.stream.recent_ids import RecentIds
 from controller.stream.snapshot_bytes import SnapshotWriter
 from controller.stream.transport import Chunk
-from schemas import DeadLetter, DemandSnapshot, RequestRateEvent, Topic
+from schemas import DeadLetter, DemandSnapshot, Topic
 
 log = get_logger(__name__)
 
-Decoded = list[tuple[int, RequestRateEvent | MessageError, bytes]]
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A chunk, and what its records say."""
+
+    chunk: Chunk
+    events: DecodedEvents
 
 
 @dataclass(slots=True)
@@ -58,7 +66,11 @@ class Ingest:
         self._table = table
         self._clock = clock
         self._settings = settings
-        self._query_types = query_types
+        self._decoder = EventDecoder(
+            max_bytes=settings.ingest.max_event_bytes,
+            bucket_s=settings.horizon.bucket_s,
+            query_types=query_types,
+        )
         self._windowing = windowing_of(settings)
         self._partitions: dict[int, _Partition] = {}
 
@@ -92,70 +104,63 @@ class Ingest:
 
     def decode(self, chunk: Chunk) -> Decoded:
         """Parse and check the records of a chunk, each on its own."""
-        ingest, bucket_s = self._settings.ingest, self._settings.horizon.bucket_s
-        decoded: Decoded = []
-        for offset, raw in zip(chunk.offsets, chunk.values, strict=True):
-            found: RequestRateEvent | MessageError
-            try:
-                found = decode_event(
-                    raw,
-                    max_bytes=ingest.max_event_bytes,
-                    bucket_s=bucket_s,
-                    query_types=self._query_types,
-                )
-            except MessageError as error:
-                found = error
-            decoded.append((offset, found, raw or b""))
-        return decoded
-
-    def latest_s(self, decoded: Decoded, before_s: float) -> float:
-        """Return a chunk's latest event time that is before ``before_s``, s since the epoch; ``-inf`` without one."""
-        times = (event.event_time for _, event, _ in decoded if isinstance(event, RequestRateEvent))
-        return max((time_s for time_s in times if time_s < before_s), default=-math.inf)
+        return Decoded(chunk, self._decoder.decode(chunk.values))
 
     def missing_from(self, partition: int, start: int) -> int | None:
         """Return the offset to read again from, where what came before a chunk that begins at ``start`` is missing."""
         held = self._partitions.get(partition)
         return None if held is None or start <= held.reached else held.reached
 
-    def count(self, partition: int, decoded: Decoded, *, is_at_end: bool, start: int = 0) -> list[DeadLetter]:
+    def count(self, partition: int, decoded: Decoded) -> list[DeadLetter]:
         """Count a chunk's records; return those that are refused. The ledger is stored by :meth:`store`.
 
-        ``start`` is the chunk's own: one that begins beyond what was read is not counted; its records come again.
+        A chunk that begins beyond what was read is not counted; its records come again.
         """
+        chunk, events = decoded.chunk, decoded.events
         held = self._partitions.get(partition)
-        if held is None or start > held.reached:
+        if held is None or chunk.start > held.reached:
             return []  # taken away while the chunk waited; whoever has the partition now reads it anew
         ledger, now_s = held.ledger, self._clock.now()
         horizon_s = now_s + self._settings.horizon.max_skew_s
-        letters: list[DeadLetter] = []
-        for offset, found, raw in decoded:
-            held.reached = max(held.reached, offset + 1)
-            is_counted_already = offset < ledger.next_offset
-            if not is_counted_already:
-                ledger.skipped += offset - ledger.next_offset
-                ledger.next_offset = offset + 1
-            if isinstance(found, RequestRateEvent) and found.event_time > horizon_s:
-                found = MessageError(
-                    "too_far_ahead", "event_time", f"must be at most {horizon_s:.3f}", found.event_time
-                )
-            if isinstance(found, MessageError):
-                if not is_counted_already:
-                    ledger.refused += 1
-                    letters.append(
-                        DeadLetter.of(found.reason, str(found), Topic.REQUEST_RATE, partition, offset, raw)
-                    )
-                continue
-            is_repeat = found.event_id is not None and held.recent_ids.seen(found.event_id, offset)
-            if is_counted_already:
-                continue
-            if is_repeat:
-                ledger.duplicates += 1
-            else:
-                totals = Totals(1, found.count, found.input_tokens, found.output_tokens)
-                ledger.add(found.query_type, found.event_time, totals)
-        ledger.advance(ledger.next_offset, now_s if now_s > 0 else None)
-        held.is_at_end = is_at_end
+        refused = events.refused
+        if events.latest_s > horizon_s:
+            refused = refused | _too_far_ahead(events, horizon_s)
+        # What was counted already comes first, since offsets ascend; of it, only the ids are news.
+        first = bisect_left(chunk.offsets, ledger.next_offset)
+        repeats = {
+            place
+            for place, event_id in events.event_ids.items()
+            if place not in refused
+            and held.recent_ids.seen(event_id, chunk.offsets[place])
+            and place >= first
+        }
+        end = max(ledger.next_offset, chunk.offsets[-1] + 1)
+        ledger.skipped += end - ledger.next_offset - (len(chunk.offsets) - first)
+        letters = [
+            DeadLetter.of(
+                refused[place].reason,
+                str(refused[place]),
+                Topic.REQUEST_RATE,
+                partition,
+                chunk.offsets[place],
+                chunk.values[place] or b"",
+            )
+            for place in sorted(refused)
+            if place >= first
+        ]
+        ledger.refused += len(letters)
+        ledger.duplicates += len(repeats)
+        if first or refused or repeats:
+            ledger.add(
+                record
+                for place, record in enumerate(events.records)
+                if record is not None and place >= first and place not in refused and place not in repeats
+            )
+        else:
+            ledger.add(cast(list[Record], events.records))
+        ledger.advance(end, now_s if now_s > 0 else None)
+        held.reached = max(held.reached, chunk.offsets[-1] + 1)
+        held.is_at_end = chunk.is_at_end
         held.is_dirty = True
         return letters
 
@@ -186,6 +191,16 @@ class Ingest:
             if everything or held.is_dirty:
                 held.is_dirty = False
                 yield partition, held.writer.write(is_at_end=held.is_at_end)
+
+
+def _too_far_ahead(events: DecodedEvents, horizon_s: float) -> dict[int, MessageError]:
+    return {
+        place: MessageError(
+            "too_far_ahead", "event_time", f"must be at most {horizon_s:.3f}", event_time_s(record)
+        )
+        for place, record in enumerate(events.records)
+        if record is not None and event_time_s(record) > horizon_s
+    }
 
 
 def windowing_of(settings: Settings) -> Windowing:

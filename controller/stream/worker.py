@@ -114,7 +114,7 @@ class Worker:
                 continue
             decoded = self._ingest.decode(chunk)
             await self._wait_for_clock(decoded)
-            letters = self._ingest.count(partition, decoded, is_at_end=chunk.is_at_end, start=chunk.start)
+            letters = self._ingest.count(partition, decoded)
             passing("after-count")
             await self._dead_letters.bury(letters)
             passing("before-store")
@@ -131,7 +131,7 @@ class Worker:
             return
         while not math.isfinite(self._clock.now()):
             await asyncio.sleep(0.005)  # before the replayer has spoken, every event would be too far ahead
-        event_time_s = self._ingest.latest_s(decoded, before_s=self._clock.now() + _NEVER_COMES_S)
+        event_time_s = decoded.events.latest_before_s(self._clock.now() + _NEVER_COMES_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOCK_PATIENCE_S):
                 while self._clock.now() + self._settings.horizon.max_skew_s < event_time_s:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.demand.counting import PartitionLedger, Totals, Windowing
+from controller.demand.counting import PartitionLedger, Windowing
 from controller.stream.codec import ledger_of
 from controller.stream.snapshot_bytes import SnapshotWriter
 from schemas import BucketTotals, DemandSnapshot, TypeTotals
@@ -23,7 +23,7 @@ records = st.lists(
 
 def fill(ledger: PartitionLedger, part: list[tuple[str, float, int]]) -> PartitionLedger:
     for query_type, event_time_s, count in part:
-        ledger.add(query_type, event_time_s, Totals(1, count, 10 * count, 3 * count))
+        ledger.add([(query_type, event_time_s, count, 10 * count, 3 * count)])
         ledger.advance(ledger.next_offset + 1, START_S)
     return ledger
 

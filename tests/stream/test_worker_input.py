@@ -40,6 +40,7 @@ async def test_poison_among_good_records_goes_to_dead_letters_and_the_next_good_
             "empty",
             "too_large",
             "invalid",
+            "duplicate_key",
             "window_too_long",
             "unknown_query_type",
             "too_far_ahead",

@@ -202,7 +202,7 @@ def test_a_ledger_comes_back_from_its_snapshot_and_never_into_buckets_of_another
     windowing = Windowing(10.0, 30.0, 900.0)
     ledger = PartitionLedger(windowing, 3)
     for at_s in (0.0, 12.0, 100.0, 20.0):
-        ledger.add("chat", T + at_s, Totals(1, 2, 3, 4))
+        ledger.add([("chat", T + at_s, 2, 3, 4)])
     ledger.advance(5, T + 101.5)
     ledger.refused = 1
     raw = SnapshotWriter(ledger).write(is_at_end=True)

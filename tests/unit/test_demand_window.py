@@ -10,7 +10,7 @@ T = 1_000_000_000.0
 def ledger(partition: int, *events: tuple[str, float, int], as_of_s: float = T) -> PartitionLedger:
     made = PartitionLedger(WINDOWING, partition)
     for query_type, at_s, count in events:
-        made.add(query_type, T + at_s, Totals(1, count, 100 * count, 50 * count))
+        made.add([(query_type, T + at_s, count, 100 * count, 50 * count)])
     made.advance(len(events), as_of_s)
     return made
 

@@ -40,7 +40,7 @@ class Ingesting:
 
     def take(self, part: Chunk) -> None:
         decoded = self.ingest.decode(part)
-        letters = self.ingest.count(0, decoded, is_at_end=part.is_at_end, start=part.start)
+        letters = self.ingest.count(0, decoded)
         self.refused += [letter.reason for letter in letters]
         self.ingest.store(0)
 
@@ -100,6 +100,7 @@ def test_a_worker_that_takes_over_goes_on_where_the_state_ends() -> None:
         (event(event_time=T * 1000), "invalid"),
         (event(event_time="2023-11-14T22:13:20"), "invalid"),
         (event(count=0, input_tokens=1), "invalid"),
+        (event().replace(b"{", b'{"count": 1, "count": 9, ', 1), "duplicate_key"),
         (event(window_s=11), "window_too_long"),
         (event(query_type="poetry"), "unknown_query_type"),
         (event(at_s=5000), "too_far_ahead"),
@@ -117,7 +118,7 @@ def test_bad_input_is_refused_by_name_and_the_next_good_event_is_counted(
 
 def test_a_dead_letter_says_where_the_record_stands_and_what_it_was() -> None:
     part = Ingesting()
-    (letter,) = part.ingest.count(0, part.ingest.decode(chunk(b"{bad", first=41)), is_at_end=True)
+    (letter,) = part.ingest.count(0, part.ingest.decode(chunk(b"{bad", first=41)))
     assert (letter.topic, letter.partition, letter.offset, letter.raw_bytes) == (
         "llm.request-rate.v1",
         0,
@@ -162,7 +163,7 @@ def test_a_chunk_of_a_partition_that_was_taken_away_is_left_to_its_new_owner() -
     part = Ingesting()
     decoded = part.ingest.decode(chunk(event(0)))
     part.ingest.release(0)
-    assert part.ingest.count(0, decoded, is_at_end=True) == []
+    assert part.ingest.count(0, decoded) == []
     part.ingest.store(0)
     assert part.table == {}
 
