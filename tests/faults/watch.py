@@ -1,0 +1,79 @@
+"""Follows what workers say, as it comes, and keeps no more of it than the audit needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.worker_harness import CLAIMS, DEAD_LETTERS, DEMAND, PLANS
+
+OUTCOMES = ("counted", "late", "refused", "duplicates")
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """What one snapshot says of all records below its offset."""
+
+    partition: int
+    next_offset: int
+    outcomes: tuple[int, ...]
+    skipped: int
+
+
+@dataclass
+class Watch:
+    """All that was said on the topics that workers write, since the world began.
+
+    Parameters
+    ----------
+    on_letter : given each dead letter.
+    """
+
+    bootstrap: str
+    on_letter: Callable[[dict[str, Any]], None]
+    newest: dict[int, dict[str, Any]] = field(default_factory=dict)
+    unchecked: list[Tallies] = field(default_factory=list)
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    claims: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    async def follow(self) -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, fetch_max_wait_ms=50)
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(topic, 0) for topic in (DEMAND, PLANS, CLAIMS, DEAD_LETTERS)])
+            await consumer.seek_to_beginning()
+            while True:
+                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+                    for record in records:
+                        self._take(tp.topic, record.value)
+        finally:
+            await consumer.stop()
+
+    def _take(self, topic: str, raw: bytes) -> None:
+        if topic == CLAIMS:
+            self.claims += 1
+            return
+        said = json.loads(raw)
+        if topic == PLANS:
+            self.plans.append(said)
+        elif topic == DEAD_LETTERS:
+            self.on_letter(said)
+        else:
+            self._take_snapshot(said)
+
+    def _take_snapshot(self, said: dict[str, Any]) -> None:
+        partition, next_offset = said["partition"], said["next_offset"]
+        outcomes = tuple(said[name] for name in OUTCOMES)
+        self.unchecked.append(Tallies(partition, next_offset, outcomes, said["skipped"]))
+        known = self.newest.get(partition)
+        if known is None or next_offset >= known["next_offset"]:
+            self.newest[partition] = said
+
+    def accounted(self) -> int:
+        """Return how many source records the newest snapshots account for."""
+        return sum(snapshot["next_offset"] for snapshot in self.newest.values())
