@@ -1,4 +1,7 @@
-"""Rebalances under load: among two to four workers one joins, leaves, or dies."""
+"""Rebalances under load: among two to four workers one joins, leaves, or dies.
+
+Recovery is measured from the death or the order to leave; of a join, from when the newcomer is first given something.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
         began_s = time.monotonic()
         outcome.detail["in_flight"] = world.in_flight()
         if change == "join":
-            stay = [*workers, world.start_worker()]
+            newcomer = world.start_worker()
+            await until(lambda: bool(newcomer.owned()), "the newcomer to join", alive=[newcomer])
+            began_s = time.monotonic()
+            stay = [*workers, newcomer]
         else:
             gone = dice.choice(workers)
             stay = [worker for worker in workers if worker is not gone]

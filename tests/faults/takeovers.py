@@ -24,7 +24,7 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
     dice = case.random()
     outcome = Outcome("SIGKILL of the planner")
     await world.gather(2)
-    planner = world.planner()
+    planner = await world.planner()
     async with world.load.on():
         await asyncio.sleep(dice.uniform(1.0, 1.0 + 2 * _HORIZON_WALL_S))
         plans, claims = len(world.watch.plans), world.watch.claims

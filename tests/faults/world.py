@@ -183,12 +183,17 @@ class FaultWorld:
         """Return how many records were acknowledged and are in no snapshot yet."""
         return self.load.num_sent - self.watch.accounted()
 
-    def planner(self) -> WorkerProcess:
-        """Return the worker that claimed the planning last, by the workers' own logs."""
-        claims = {
-            event["epoch"]: worker for worker in self.running for event in worker.events("planner_took_over")
-        }
-        return claims[max(claims)]
+    async def planner(self) -> WorkerProcess:
+        """Return the worker that plans, by its own log and the newest claim; wait for it where it is about to."""
+        found: dict[int, WorkerProcess] = {}
+
+        def is_known() -> bool:
+            for worker in self.running:
+                found.update((event["epoch"], worker) for event in worker.events("planner_took_over"))
+            return self.watch.claims - 1 in found
+
+        await until(is_known, "the planner's claim", alive=self.running)
+        return found[self.watch.claims - 1]
 
     async def _orphans(self) -> list[int]:
         """Return solver processes of this world whose worker is no more; the kernel is given a moment."""

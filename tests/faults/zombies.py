@@ -38,7 +38,9 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
         zombie, standby = await _armed(world, what, dice)
     else:
         outcome = Outcome("SIGSTOP at random")
-        standby, zombie = sorted(await world.gather(2), key=lambda worker: worker is world.planner())
+        await world.gather(2)
+        zombie = await world.planner()
+        (standby,) = (worker for worker in world.running if worker is not zombie)
     plans = len(world.watch.plans)
     async with world.load.on():
         if case.number % 2:
