@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import highspy
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.errors import SolverCrashError
 from controller.optimizer.pricing import Columns, Prices
 from controller.optimizer.space import SearchSpace
@@ -21,12 +23,28 @@ _DUAL_ROUNDING = 1e-6
 _Key: TypeAlias = tuple[int, float, bytes]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """One side of a branch of a bound tree: how many of ``members`` (D,) are open, or how many replicas they have.
+
+    Attributes
+    ----------
+    counts_replicas : whether replicas count, rather than open deployments.
+    at_least : whether the limit of the row is a lower one.
+    """
+
+    members: Bools
+    counts_replicas: bool
+    at_least: bool
+
+
 class Master:
     """``min`` the cost of columns and unmet demand, over weights λ >= 0 of columns.
 
     Rows, in order: demand (I), means of error and delay (Q x I), budget, storage, GPUs (finite tiers). That each
-    (model, tier) pair has at most one column is a row only once it is violated. Unmet demand above ζ_i is a column
-    of its own at a price that nothing else comes near, so that the program always has a solution.
+    (model, tier) pair has at most one column is a row only once it is violated, and branches are rows once they are
+    taken. Unmet demand above ζ_i, and what lacks to the lower limits of branches, are columns of their own at a price
+    that nothing else comes near, so that the program always has a solution.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -56,15 +74,20 @@ class Master:
         self._columns = Columns(nothing.astype(np.int64), nothing, nothing.reshape(0, types))
         self._weights: Floats = nothing
         self._reduced_usd: Floats = nothing
+        self._branch_rows: list[tuple[Branch, int]] = []
+        self._limits: dict[Branch, float] = {}
+        self._first_column = 2 * types + 1
         self._lp = _quiet_highs()
         lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = 2 * types, len(upper)
-        lp.col_cost_ = np.concatenate([space.unmet_usd, space.unmet_usd + space.shortfall_usd])
-        lp.col_lower_ = np.zeros(2 * types)
-        lp.col_upper_ = np.concatenate([space.max_unmet, 1.0 - space.max_unmet])
+        lp.num_col_, lp.num_row_ = self._first_column, len(upper)
+        lp.col_cost_ = np.concatenate(
+            [space.unmet_usd, space.unmet_usd + space.shortfall_usd, [space.shortfall_usd]]
+        )
+        lp.col_lower_ = np.zeros(self._first_column)
+        lp.col_upper_ = np.concatenate([space.max_unmet, 1.0 - space.max_unmet, [highspy.kHighsInf]])
         lp.row_lower_, lp.row_upper_ = lower, upper
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.arange(2 * types + 1)
+        lp.a_matrix_.start_ = np.append(np.arange(2 * types + 1), 2 * types)
         lp.a_matrix_.index_ = np.tile(np.arange(types), 2)
         lp.a_matrix_.value_ = np.ones(2 * types)
         self._lp.passModel(lp)
@@ -90,12 +113,16 @@ class Master:
         column, row = np.nonzero(matrix)
         value = matrix[column, row]
         pair_row = self._row_of_pair[space.pair[at]]
-        bound = np.flatnonzero(pair_row >= 0)
-        if len(bound):
-            column, row = np.append(column, bound), np.append(row, pair_row[bound])
-            value = np.append(value, np.ones(len(bound)))
-            order = np.argsort(column, kind="stable")
-            column, row, value = column[order], row[order], value[order]
+        rows = [(np.flatnonzero(pair_row >= 0), pair_row, np.ones(len(new)))]
+        for branch, at_row in self._branch_rows:
+            count = replicas if branch.counts_replicas else np.ones(len(new))
+            rows.append((np.flatnonzero(branch.members[at]), np.full(len(new), at_row), count))
+        for member, at_rows, count in rows:
+            if len(member):
+                column, row = np.append(column, member), np.append(row, at_rows[member])
+                value = np.append(value, count[member])
+        order = np.argsort(column, kind="stable")
+        column, row, value = column[order], row[order], value[order]
         starts = np.searchsorted(column, np.arange(len(new)))
         self._lp.addCols(
             len(new),
@@ -114,6 +141,33 @@ class Master:
         )
         return len(new)
 
+    def take(self, branches: Mapping[Branch, float]) -> None:
+        """Hold the program to the limits of ``branches``, and to those of no others."""
+        rows = dict(self._branch_rows)
+        for branch in branches:
+            if branch not in rows:
+                rows[branch] = self._add_branch_row(branch)
+        for branch, row in rows.items():
+            limit = branches.get(branch)
+            if limit != self._limits.get(branch):
+                free = highspy.kHighsInf
+                lower = limit if limit is not None and branch.at_least else -free
+                upper = limit if limit is not None and not branch.at_least else free
+                self._lp.changeRowBounds(row, lower, upper)
+        self._limits = dict(branches)
+
+    def _add_branch_row(self, branch: Branch) -> int:
+        members = np.flatnonzero(branch.members[self._columns.at])
+        counts = self._columns.replicas[members] if branch.counts_replicas else np.ones(len(members))
+        columns = members + self._first_column
+        if branch.at_least:
+            columns, counts = np.append(self._first_column - 1, columns), np.append(1.0, counts)
+        free = highspy.kHighsInf
+        self._lp.addRow(-free, free, len(columns), columns.astype(np.int32), counts)
+        self._branch_rows.append((branch, self._num_rows))
+        self._num_rows += 1
+        return self._num_rows - 1
+
     def _make_room(self) -> None:
         """Drop half of the columns, the dearest ones, where there are many; the solution does not change."""
         count = len(self._reduced_usd)
@@ -122,7 +176,7 @@ class Master:
             return
         order = np.argsort(self._reduced_usd, kind="stable")[most // 2 :]
         gone = np.sort(order[self._reduced_usd[order] > _DUAL_ROUNDING])  # none of them is in the basis
-        self._lp.deleteCols(len(gone), (gone + 2 * self._space.num_types).astype(np.int32))
+        self._lp.deleteCols(len(gone), (gone + self._first_column).astype(np.int32))
         kept = np.setdiff1d(np.arange(count), gone)
         self._seen.difference_update(self._keys[n] for n in gone)
         self._keys = [self._keys[n] for n in kept]
@@ -150,8 +204,8 @@ class Master:
             if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
                 raise SolverCrashError(f"HiGHS left the relaxation {self._lp.getModelStatus().name}")
             solution = self._lp.getSolution()
-            self._weights = np.array(solution.col_value)[2 * space.num_types :]
-            self._reduced_usd = np.array(solution.col_dual)[2 * space.num_types :]
+            self._weights = np.array(solution.col_value)[self._first_column :]
+            self._reduced_usd = np.array(solution.col_dual)[self._first_column :]
             pairs = space.pair[self._columns.at]
             used = np.bincount(pairs, weights=self._weights, minlength=space.num_pairs)
             broken = np.flatnonzero((used > 1.0 + _CONVEXITY_ROUNDING) & (self._row_of_pair < 0))
@@ -159,7 +213,7 @@ class Master:
                 value = float(self._lp.getInfo().objective_function_value)
                 return value, self._prices(np.array(solution.row_dual))
             for pair in broken:
-                columns = np.flatnonzero(pairs == pair) + 2 * space.num_types
+                columns = np.flatnonzero(pairs == pair) + self._first_column
                 self._lp.addRow(
                     -highspy.kHighsInf, 1.0, len(columns), columns.astype(np.int32), np.ones(len(columns))
                 )
@@ -188,6 +242,13 @@ class Master:
             storage, at = min(float(duals[at]), 0.0), at + 1
         gpus = np.zeros(len(space.available))
         gpus[self._finite_tiers] = np.minimum(duals[at : self._num_fixed], 0.0)
+        opened, replicas, worth = np.zeros(space.num_deployments), np.zeros(space.num_deployments), 0.0
+        for branch, row in self._branch_rows:
+            limit = self._limits.get(branch)
+            if limit is not None:
+                usd = max(float(duals[row]), 0.0) if branch.at_least else min(float(duals[row]), 0.0)
+                (replicas if branch.counts_replicas else opened)[branch.members] += usd
+                worth += usd * limit
         convexity = np.where(self._row_of_pair >= 0, np.minimum(duals[self._row_of_pair], 0.0), 0.0)
         return Prices(
             demand_usd=duals[:types],
@@ -196,6 +257,9 @@ class Master:
             storage_usd_per_gb=storage,
             gpu_usd=gpus,
             pair_usd=convexity,
+            open_usd=opened,
+            replica_usd=replicas,
+            branch_usd=worth,
         )
 
 

@@ -1,0 +1,170 @@
+"""Column generation: the master problem and the pricing in turn, with the Lagrangian bound of the prices on the way.
+
+For any prices of demand and limits, ``prices · right-hand sides + Σ_pairs min(0, best reduced cost)`` is below the
+cost of every plan (Lagrangian duality), whether or not the generation has come to its end (docs/mathematics.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.domain.arrays import Bools, Floats, Ints
+from controller.optimizer.construct.candidates import alone_usd
+from controller.optimizer.master import Branch, Master
+from controller.optimizer.pricing import Columns, Pricer, Prices
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
+
+_COLUMNS_PER_ROUND = 40
+_SMOOTHING = 0.3
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """The Lagrangian value of ``prices``, and by how much it rises (D,) where a deployment is known to be open."""
+
+    usd: float
+    prices: Prices
+    rise_usd: Floats
+
+    @classmethod
+    def of(cls, space: SearchSpace, prices: Prices, reduced_usd: Floats) -> Bound:
+        """Bound the cost of any plan, given a number below every reduced cost for each deployment (D,)."""
+        least = np.minimum(np.minimum.reduceat(reduced_usd, space.first_of_pair), 0.0)
+        finite = np.isfinite(space.available)
+        limits = float(prices.gpu_usd[finite] @ space.available[finite])
+        if np.isfinite(space.budget_usd):
+            limits += prices.budget * space.budget_usd
+        if np.isfinite(space.storage_gb):
+            limits += prices.storage_usd_per_gb * space.storage_gb
+        unmet = space.max_unmet * np.minimum(space.unmet_usd - prices.demand_usd, 0.0)
+        usd = float(prices.demand_usd.sum() + limits + prices.branch_usd + unmet.sum() + least.sum())
+        return cls(usd, prices, reduced_usd - least[space.pair])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Usage:
+    """What the master's solution uses of each deployment: weights (D,), replicas (D,), shares (I, D), and its value."""
+
+    value_usd: float
+    weights: Floats
+    replicas: Floats
+    shares: Floats
+    rounds: int
+
+
+class ColumnGeneration:
+    """Generates columns for a search space with at least one deployment; what it has generated stays."""
+
+    def __init__(self, space: SearchSpace, start: AllocationState | None = None) -> None:
+        self.space = space
+        self._pricer, self._master = Pricer(space), Master(space)
+        self._closed: Bools = np.zeros(space.num_deployments, dtype=bool)
+        if start is not None:
+            self._master.add(Columns(start.open, start.replicas[start.open], start.shares[:, start.open].T))
+
+    def run(
+        self,
+        center: Prices,
+        should_stop: Callable[[], bool],
+        *,
+        rounds: int,
+        gap: float,
+        cutoff_usd: float = np.inf,
+        branches: Mapping[Branch, float] | None = None,
+    ) -> tuple[Bound, Usage]:
+        """Return the best bound found and what the last program uses.
+
+        Parameters
+        ----------
+        center : prices to start from; every round keeps a part of the best ones so far.
+        should_stop : asked once a round.
+        rounds : most programs to solve. ``gap``: relative distance of bound and program that is close enough.
+        cutoff_usd : a bound that is high enough.
+        branches : limits that plans keep, beside those of the space.
+        """
+        space, pricer, master = self.space, self._pricer, self._master
+        self._take({} if branches is None else branches)
+        reduced = self._price(center)
+        best = self._bound(center, reduced)
+        master.add(pricer.columns(center, _promising(space, reduced)))
+        value, smoothing, solved = np.inf, _SMOOTHING, 0
+        while solved < rounds:
+            value, duals = master.solve()
+            solved += 1
+            tried = duals.blend(best.prices, smoothing)
+            reduced = self._price(tried)
+            # The exact floor is below the reduced costs: it is only worth a look where these would do.
+            if Bound.of(space, tried, reduced).usd > best.usd:
+                bound = self._bound(tried, reduced)
+                best = bound if bound.usd > best.usd else best
+            if value - best.usd <= gap * abs(value) or best.usd >= cutoff_usd or should_stop():
+                break
+            at = _promising(space, reduced - tried.pair_usd[space.pair])
+            added = master.add(pricer.columns(tried, at))
+            if not added and smoothing == 0.0:
+                break
+            # Where smoothed prices find nothing new, the next round takes the duals as they are.
+            smoothing = _SMOOTHING if added else 0.0
+        return best, Usage(float(value), *master.usage(), solved)
+
+    def exact_bound(self, prices: Prices, branches: Mapping[Branch, float] | None = None) -> Bound:
+        """Return the bound of ``prices`` with the rise of every deployment, not only of those that matter to it."""
+        self._take({} if branches is None else branches)
+        floor = np.where(self._closed, np.inf, self._pricer.exact_floor(prices))
+        return Bound.of(self.space, prices, floor)
+
+    def _take(self, branches: Mapping[Branch, float]) -> None:
+        self._master.take(branches)
+        self._closed = np.zeros(self.space.num_deployments, dtype=bool)
+        for branch, limit in branches.items():
+            if not branch.at_least and limit <= 0:
+                self._closed |= branch.members
+
+    def _price(self, prices: Prices) -> Floats:
+        reduced = self._pricer.price(prices)
+        reduced[self._closed] = np.inf
+        return reduced
+
+    def _bound(self, prices: Prices, reduced_usd: Floats) -> Bound:
+        floor = np.where(self._closed, np.inf, self._pricer.floor(prices, reduced_usd))
+        return Bound.of(self.space, prices, floor)
+
+
+def first_prices(space: SearchSpace, known: Prices | None = None) -> Prices:
+    """Return prices to begin with: known ones, else what each type costs by itself, at most its penalty."""
+    alone = alone_usd(space).min(axis=1, initial=np.inf)
+    demand = np.where(
+        space.max_unmet < 1.0, np.where(np.isfinite(alone), alone, 0.0), np.minimum(alone, space.unmet_usd)
+    )
+    excess, gpus = np.zeros(space.excess.shape[:2]), np.zeros(len(space.available))
+    budget = storage = 0.0
+    if known is not None:
+        demand = np.where(np.isfinite(known.demand_usd), known.demand_usd, demand)
+        excess = np.where(np.isfinite(known.excess_usd), np.minimum(known.excess_usd, 0.0), 0.0)
+        gpus = np.where(np.isfinite(space.available), known.gpu_usd, 0.0)
+        budget = known.budget if np.isfinite(space.budget_usd) else 0.0
+        storage = known.storage_usd_per_gb if np.isfinite(space.storage_gb) else 0.0
+    return Prices(
+        demand_usd=demand,
+        excess_usd=excess,
+        budget=budget,
+        storage_usd_per_gb=storage,
+        gpu_usd=gpus,
+        pair_usd=np.zeros(space.num_pairs),
+        open_usd=np.zeros(space.num_deployments),
+        replica_usd=np.zeros(space.num_deployments),
+        branch_usd=0.0,
+    )
+
+
+def _promising(space: SearchSpace, reduced_usd: Floats) -> Ints:
+    """Return the best deployment of each pair, of those that pay, the best first; not too many at once."""
+    least = np.minimum.reduceat(reduced_usd, space.first_of_pair)
+    at = np.flatnonzero((reduced_usd == least[space.pair]) & (reduced_usd < -_ROUNDING))
+    order = at[np.argsort(reduced_usd[at], kind="stable")]
+    return order[:_COLUMNS_PER_ROUND]
