@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pulp
+from pulp.apis import coin_api
 
 from controller.errors import SolverCrashError
 from controller.optimizer.highs import Run
@@ -66,9 +67,11 @@ def run_cbc(
     SolverCrashError : there is no CBC, or it ended without a word on what it found.
     """
     until_s = time.monotonic() + seconds
-    command = pulp.PULP_CBC_CMD(msg=False)
-    if not command.available():
-        raise SolverCrashError(f"CBC cannot be run: {command.path}")
+    executable = shutil.which("cbc") or shutil.which(coin_api.pulp_cbc_path)
+    if executable is None:
+        raise SolverCrashError(
+            f"there is no CBC: neither cbc on the path nor PuLP's own at {coin_api.pulp_cbc_path}"
+        )
     with tempfile.TemporaryDirectory(prefix="coxswain-cbc-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         variables, renamed, *_ = problem.writeMPS(str(directory / "model.mps"), rename=1)
@@ -87,12 +90,10 @@ def run_cbc(
         if math.isfinite(left_s):
             options += ["-sec", f"{left_s * _TIME_SHARE:.3f}", "-timeMode", "elapsed"]
         words = [
-            command.path,
+            executable,
             "model.mps",
             *options,
             "-solve",
-            "-printingOptions",
-            "all",
             "-solution",
             "found.sol",
         ]

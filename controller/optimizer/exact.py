@@ -1,105 +1,32 @@
-"""The reference: the whole problem as a MILP, through PuLP on HiGHS, which runs inside this process."""
+"""The reference: the whole problem as a MILP, by HiGHS in this process or by CBC in one of its own.
+
+The model is PuLP's (:mod:`controller.optimizer.model`). Where that has so many terms that building it would take much
+of a short time limit, HiGHS gets the same rows in arrays (:mod:`controller.optimizer.program`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import highspy
 import numpy as np
-import pulp
 
 from controller.domain.arrays import Floats
+from controller.optimizer.cbc import run_cbc
+from controller.optimizer.highs import Run, run_highs
 from controller.optimizer.model import Model, build, solution_values
-from controller.optimizer.multi_start import rerouted
+from controller.optimizer.program import Program
+from controller.optimizer.routing import route
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
-_TOLERANCE = 1e-9
 _PROOF = 1e-6
-_STATUS = highspy.HighsModelStatus
-
-
-class WarmHighs(pulp.HiGHS):  # type: ignore[misc]
-    """PuLP's HiGHS, begun from a known solution, and telling what a bounded run has found.
-
-    PuLP's own class ignores ``warmStart`` and has no word for a run that its node limit ended.
-
-    Attributes
-    ----------
-    bound, nodes : proved bound on the objective, and branch-and-bound nodes.
-    model_status, has_solution : HiGHS's own words on the run.
-    """
-
-    def __init__(self, start: Mapping[str, float] | None = None, **options: Any) -> None:
-        super().__init__(msg=False, threads=1, **options)
-        self._start = start
-        self.bound = -math.inf
-        self.nodes = 0
-        self.model_status = _STATUS.kNotset
-        self.has_solution = False
-
-    def buildSolverModel(self, lp: Any) -> None:  # noqa: N802
-        """Hand the problem over in arrays; PuLP's own way, a call for each row, takes most of a short time limit."""
-        variables, rows = lp.variables(), lp.constraints()
-        for n, variable in enumerate(variables):
-            variable.index = n
-        for n, row in enumerate(rows):
-            row.index = n
-        model = highspy.HighsLp()
-        model.num_col_, model.num_row_ = len(variables), len(rows)
-        model.col_cost_ = np.array([lp.objective.get(variable, 0.0) for variable in variables])
-        model.col_lower_ = _bounds((variable.lowBound for variable in variables), -highspy.kHighsInf)
-        model.col_upper_ = _bounds((variable.upBound for variable in variables), highspy.kHighsInf)
-        model.row_lower_ = _bounds((row.getLb() for row in rows), -highspy.kHighsInf)
-        model.row_upper_ = _bounds((row.getUb() for row in rows), highspy.kHighsInf)
-        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        model.a_matrix_.start_ = np.cumsum([0, *(len(row) for row in rows)])
-        model.a_matrix_.index_ = np.array(
-            [variable.index for row in rows for variable in row], dtype=np.int32
-        )
-        model.a_matrix_.value_ = np.array([value for row in rows for value in row.values()], dtype=np.float64)
-        if self.mip:
-            kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
-            model.integrality_ = [kinds[variable.cat == pulp.LpInteger] for variable in variables]
-        lp.solverModel.passModel(model)
-
-    def callSolver(self, lp: Any) -> None:  # noqa: N802
-        """Run HiGHS."""
-        if self._start is not None:
-            solution = highspy.HighsSolution()
-            solution.col_value = [self._start.get(variable.name, 0.0) for variable in lp.variables()]
-            lp.solverModel.setSolution(solution)
-        lp.solverModel.run()
-
-    def findSolutionValues(self, lp: Any) -> tuple[int, int]:  # noqa: N802
-        """Read the run; return PuLP's status and ``sol_status``."""
-        info = lp.solverModel.getInfo()
-        self.model_status = lp.solverModel.getModelStatus()
-        self.nodes = max(int(info.mip_node_count), 0)
-        self.has_solution = info.primal_solution_status == 2 and abs(info.objective_function_value) < 1e29
-        if self.model_status == _STATUS.kOptimal and not math.isfinite(info.mip_dual_bound):
-            self.bound = float(info.objective_function_value)
-        else:
-            self.bound = float(info.mip_dual_bound)
-        if self.has_solution:
-            values = lp.solverModel.getSolution().col_value
-            for variable, value in zip(lp.variables(), values, strict=True):
-                variable.varValue = value
-        if self.model_status == _STATUS.kOptimal:
-            return pulp.LpStatusOptimal, pulp.LpSolutionOptimal
-        if self.model_status in (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible):
-            return pulp.LpStatusInfeasible, pulp.LpSolutionInfeasible
-        if self.has_solution:
-            return pulp.LpStatusOptimal, pulp.LpSolutionIntegerFeasible
-        return pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
-
-
-def _bounds(values: Iterable[float | None], default: float) -> Floats:
-    return np.array([default if value is None else value for value in values], dtype=np.float64)
+_PULP_SHARES = 3_000
+_HIGHS_SHARE = 0.95
+"""Part of what is left that HiGHS is given: it looks at the clock between its steps, and routing comes after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +36,10 @@ class Limits:
     remaining_s: Callable[[], float]
     nodes: int | None
     gap: float
+
+    def stop(self) -> bool:
+        """Whether no time is left."""
+        return self.remaining_s() <= 0
 
 
 def milp(search: Search) -> None:
@@ -123,48 +54,116 @@ def milp(search: Search) -> None:
 
 
 def branch_and_bound(search: Search, limits: Limits) -> None:
-    """Solve the MILP within ``limits``; the plan, the bound, and what was proved go to ``search``."""
+    """Solve the MILP within ``limits``; the plan, the bound, and what was proved go to ``search``.
+
+    Raises
+    ------
+    SolverCrashError : CBC is asked for and cannot be run, or ended without a word.
+    """
     space = search.space
-    model = build(space, should_stop=lambda: limits.remaining_s() <= 0)
-    if model is None:
-        return
-    options: dict[str, Any] = {
-        "gapRel": limits.gap,
-        "gapAbs": 0.0,
-        "mip_feasibility_tolerance": _TOLERANCE,
-        "primal_feasibility_tolerance": _TOLERANCE,
-    }
-    seconds = limits.remaining_s()
-    if math.isfinite(seconds):
-        options["timeLimit"] = max(seconds, 0.0)
-    if limits.nodes is not None:
-        options["mip_max_nodes"] = limits.nodes
-    start = None
+    start: tuple[Floats, Floats] | None = None
     if search.best is not None and search.best.serves_enough:
-        start = solution_values(model, space, search.best.replicas, search.best.shares)
-    solver = WarmHighs(start, **options)
-    model.problem.solve(solver)
-    search.iterations += solver.nodes
-    if model.problem.sol_status == pulp.LpSolutionInfeasible:
+        start = (search.best.replicas, search.best.shares)
+    if search.params.milp_solver == "highs" and np.count_nonzero(space.allowed) > _PULP_SHARES:
+        done = _by_arrays(space, limits, start)
+    else:
+        done = _by_pulp(space, limits, start, search.params.milp_solver)
+    if done is None:
+        return
+    run, replicas, shares = done
+    search.iterations += run.nodes
+    if run.outcome == "infeasible":
         search.proved_infeasible = True
         return
-    if math.isfinite(solver.bound) and solver.bound > (search.lower_bound_usd or 0.0):
-        search.lower_bound_usd = solver.bound
-    if solver.has_solution:
-        found = _state(space, model)
-        search.offer(found)
-        search.offer(rerouted(space, found))
-    search.proved_optimal = model.problem.sol_status == pulp.LpSolutionOptimal and limits.gap <= _PROOF
+    if math.isfinite(run.bound) and run.bound > (search.lower_bound_usd or 0.0):
+        search.lower_bound_usd = run.bound
+    if run.values is not None:
+        for state in _states(space, np.rint(replicas), shares):
+            search.offer(state)
+    search.proved_optimal = run.outcome == "optimal" and limits.gap <= _PROOF
 
 
-def _state(space: SearchSpace, model: Model) -> AllocationState:
-    """Return the state of the solver's solution: whole replicas, and the cheapest routing that they carry."""
-    shares: Floats = np.zeros((space.num_types, space.num_deployments))
-    replicas = np.array([round(variable.varValue or 0.0) for variable in model.replicas], dtype=float)
-    for (i, d), variable in model.shares.items():
-        if replicas[d] > 0:
-            shares[i, d] = min(max(variable.varValue or 0.0, 0.0), 1.0)
-    state = AllocationState(space)
-    state.shares, state.held = shares, replicas
-    state.refresh()
-    return rerouted(space, state)
+def _by_arrays(
+    space: SearchSpace, limits: Limits, start: tuple[Floats, Floats] | None
+) -> tuple[Run, Floats, Floats] | None:
+    """Solve the program in arrays; return the run, and its replicas (D,) and shares (I, D)."""
+    if limits.stop():
+        return None
+    program = Program.of(space)
+    run = run_highs(
+        program.highs(program.cost_usd()),
+        seconds=limits.remaining_s() * _HIGHS_SHARE,
+        nodes=limits.nodes,
+        gap=limits.gap,
+        start=None if start is None else program.values_of(*start),
+    )
+    values = np.zeros(program.num_columns) if run.values is None else run.values
+    return run, *program.fleet_and_shares(values)
+
+
+def _by_pulp(
+    space: SearchSpace, limits: Limits, start: tuple[Floats, Floats] | None, solver: str
+) -> tuple[Run, Floats, Floats] | None:
+    """Solve the PuLP model; None where the time was over before it was built."""
+    model = build(space, should_stop=limits.stop)
+    if model is None or limits.stop():
+        return None
+    by_name = None if start is None else solution_values(model, space, *start)
+    variables = model.problem.variables()
+    if solver == "cbc":
+        run = run_cbc(
+            model.problem, seconds=limits.remaining_s(), nodes=limits.nodes, gap=limits.gap, start=by_name
+        )
+    else:
+        run = run_highs(
+            to_highs(model),
+            seconds=limits.remaining_s() * _HIGHS_SHARE,
+            nodes=limits.nodes,
+            gap=limits.gap,
+            start=None if by_name is None else np.array([by_name.get(item.name, 0.0) for item in variables]),
+        )
+    value = dict.fromkeys((item.name for item in variables), 0.0)
+    if run.values is not None:
+        value.update(zip((item.name for item in variables), run.values.tolist(), strict=True))
+    replicas = np.array([value[item.name] for item in model.replicas])
+    shares = np.zeros((space.num_types, space.num_deployments))
+    for (i, d), item in model.shares.items():
+        shares[i, d] = min(max(value[item.name], 0.0), 1.0)
+    return run, replicas, shares
+
+
+def to_highs(model: Model) -> highspy.HighsLp:
+    """Return a PuLP model in HiGHS's own form, columns in the order of ``problem.variables()``.
+
+    PuLP's own way, a call for each row, takes most of a short time limit.
+    """
+    variables, rows = model.problem.variables(), model.problem.constraints()
+    position = {variable: n for n, variable in enumerate(variables)}
+    objective = model.problem.objective
+    program = highspy.HighsLp()
+    program.num_col_, program.num_row_ = len(variables), len(rows)
+    program.col_cost_ = np.array([objective.get(variable, 0.0) for variable in variables])
+    program.col_lower_ = np.array([variable.lowBound or 0.0 for variable in variables])
+    program.col_upper_ = np.array(
+        [math.inf if variable.upBound is None else variable.upBound for variable in variables]
+    )
+    bounds = [(row.getLb(), row.getUb()) for row in rows]
+    program.row_lower_ = np.array([-math.inf if low is None else low for low, _ in bounds])
+    program.row_upper_ = np.array([math.inf if high is None else high for _, high in bounds])
+    program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    program.a_matrix_.start_ = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int32)
+    program.a_matrix_.index_ = np.array([position[item] for row in rows for item in row], dtype=np.int32)
+    program.a_matrix_.value_ = np.array([value for row in rows for value in row.values()], dtype=np.float64)
+    kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
+    program.integrality_ = [kinds[variable.cat == "Integer"] for variable in variables]
+    return program
+
+
+def _states(space: SearchSpace, replicas: Floats, shares: Floats) -> tuple[AllocationState, ...]:
+    """Return a solution's own routes, what is routed to nothing left out, and the cheapest over its replicas."""
+    own = AllocationState.of_shares(space, np.where(replicas > 0, shares, 0.0))
+    fleet = np.zeros(space.instance.arrays.num_deployments, dtype=np.int64)
+    fleet[space.ids] = replicas.astype(np.int64)
+    routed: Floats = route(space.instance, fleet)[:, space.ids]
+    routed[space.idle_types] = 0.0
+    return own, AllocationState.of_shares(space, np.where(space.allowed, routed, 0.0))

@@ -1,63 +1,139 @@
-"""Why an instance has no plan: which limits clash, in words.
+"""Why an instance has no plan: a smallest set of limits that clash, and what would mend it, in words with numbers.
 
 ``max_unmet`` is what makes an instance infeasible: where all demand may be shed, shedding it is a plan. So the
-question is always which types cannot be served to the share that they ask for, and what keeps them from it.
+question is always which types cannot be served to the share that they ask for, and which limits keep them from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import combinations
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from controller.domain.instance import Instance
-from controller.errors import SolverCrashError
-from controller.optimizer.exact import WarmHighs
-from controller.optimizer.model import Objective, build
+from controller.optimizer.highs import run_highs
+from controller.optimizer.limits import Limit, demanding, limits_of, only_demanding
+from controller.optimizer.mending import Remedy, remedy
+from controller.optimizer.program import Program
 from controller.optimizer.space import SearchSpace, mean_excess
 
-_LIMITS = ("budget_usd", "storage_gb", "gpus")
 _LEAST_SHORTFALL = 1e-6
+_NODES = 500
 
 
-def explain(instance: Instance) -> tuple[str, ...]:
-    """Return what clashes, one sentence each; nothing where no clash is found without whole numbers.
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A set of limits that no plan keeps together.
 
-    First each type by itself: is there any deployment at all that is fast and exact enough, and may be had? Then
-    the limits, one by one, two by two, and all together, on the linear relaxation: what that cannot do no plan can.
+    Attributes
+    ----------
+    limits : without any one of them there is a plan (as far as the others of this set go), where ``is_minimal``.
+    remedies : for limits that may mend it by themselves, values that suffice while all else stays.
+    is_minimal : whether that was shown for each within the time that there was.
+    only_whole : whether fractions of replicas could keep them.
     """
-    unfit = tuple(reason for i in _demanding(instance) if (reason := _unfit(instance, i)) is not None)
-    if unfit:
-        return unfit
-    for i in _demanding(instance):
-        reason = _out_of_reach(instance, i)
-        if reason is not None:
-            return (reason,)
-    return _clash(instance)
+
+    limits: tuple[Limit, ...]
+    remedies: tuple[Remedy, ...]
+    is_minimal: bool
+    only_whole: bool
 
 
-def whole_numbers(instance: Instance) -> tuple[str, ...]:
-    """Return the words for a clash that only whole replicas bring about."""
-    limits = (
-        " and ".join(_described(instance, name) for name in _limits_of(instance))
-        or "one configuration per model on a tier"
+def forever() -> float:
+    """Return the time that is left where time is no limit."""
+    return math.inf
+
+
+def cannot_serve(instance: Instance, remaining_s: Callable[[], float] = forever) -> bool:
+    """Whether even fractions of replicas cannot serve what must be served: a proof that there is no plan."""
+    return _relaxation_clashes(only_demanding(instance), remaining_s)
+
+
+def explain(instance: Instance, remaining_s: Callable[[], float] = forever) -> tuple[str, ...]:
+    """Return what clashes, one sentence each, for an instance that is known to have no plan.
+
+    Types that nothing can serve, whatever it costs, each get their own; else it is one set of limits that clash.
+    """
+    unfit = tuple(reason for i in demanding(instance) if (reason := _unfit(instance, i)) is not None)
+    return unfit or (_in_words(instance, find_conflict(instance, remaining_s)),)
+
+
+def find_conflict(instance: Instance, remaining_s: Callable[[], float] = forever) -> Conflict:
+    """Return a smallest set of clashing limits of an instance that is known to have no plan (a deletion filter).
+
+    A limit, or a group of them, without which there is still no plan is left out; the others stay. Each question is a
+    linear relaxation, and where that finds no clash a MILP; those that time leaves unanswered leave the limit in.
+    """
+    asked = only_demanding(instance)
+    kept = list(limits_of(instance))
+    unanswered = False
+
+    def still_clashes(limits: list[Limit]) -> bool:
+        nonlocal unanswered
+        answer = has_plan(held_to(asked, limits), remaining_s)
+        unanswered = unanswered or answer is None
+        return answer is False
+
+    def leave_out(group: list[Limit]) -> None:
+        nonlocal kept
+        rest = [limit for limit in kept if limit not in group]
+        if still_clashes(rest):
+            kept = rest
+        elif len(group) > 1:
+            middle = len(group) // 2
+            leave_out(group[:middle])
+            leave_out(group[middle:])
+
+    for _, group in groupby(limits_of(instance), key=lambda limit: limit.kind):
+        leave_out(list(group))
+    only_whole = not _relaxation_clashes(held_to(asked, kept), remaining_s)
+    remedies = (
+        remedy(asked, limit, lambda changed: has_plan(changed, remaining_s), remaining_s) for limit in kept
     )
-    return (f"no whole number of replicas within {limits} serves {_asked(instance)}",)
+    return Conflict(
+        tuple(kept), tuple(item for item in remedies if item is not None), not unanswered, only_whole
+    )
 
 
-def _demanding(instance: Instance) -> Iterator[int]:
-    """Yield the types that ask for anything: those with demand, and a ``max_unmet`` below 1."""
-    for i, query_type in enumerate(instance.query_types):
-        if query_type.max_unmet < 1 and query_type.arrival_rate_per_s > 0:
-            yield i
+def held_to(instance: Instance, limits: Collection[Limit]) -> Instance:
+    """Return the instance with no other limits than these."""
+    for limit in limits_of(instance):
+        if limit not in limits:
+            instance = limit.lifted(instance)
+    return instance
 
 
-def _asked(instance: Instance, types: tuple[int, ...] | None = None) -> str:
-    chosen = tuple(_demanding(instance)) if types is None else types
-    asked = (instance.query_types[i] for i in chosen)
-    return ", ".join(f"{1 - query_type.max_unmet:.4g} of {query_type.name}" for query_type in asked)
+def has_plan(instance: Instance, remaining_s: Callable[[], float] = forever) -> bool | None:
+    """Whether a plan keeps all limits; None where neither was shown in time."""
+    space = SearchSpace.of(instance)
+    if not space.num_deployments:
+        return not any(True for _ in demanding(instance))
+    if remaining_s() <= 0:
+        return None
+    relaxed = _least_shortfall(space, remaining_s())
+    if relaxed is None or relaxed > _LEAST_SHORTFALL:
+        return None if relaxed is None else False
+    program = Program.of(space)
+    run = run_highs(program.highs(np.zeros(program.num_columns)), seconds=remaining_s(), nodes=_NODES)
+    return {"optimal": True, "feasible": True, "infeasible": False, "nothing": None}[run.outcome]
+
+
+def _relaxation_clashes(instance: Instance, remaining_s: Callable[[], float]) -> bool:
+    space = SearchSpace.of(instance)
+    if not space.num_deployments:
+        return any(True for _ in demanding(instance))
+    least = _least_shortfall(space, remaining_s())
+    return least is not None and least > _LEAST_SHORTFALL
+
+
+def _least_shortfall(space: SearchSpace, seconds: float) -> float | None:
+    """Return the least demand above ``max_unmet`` that fractions of replicas leave unmet; None where time was short."""
+    program = Program.of(space, with_shortfall=True, tight=False)
+    run = run_highs(program.highs(program.lacking(), relaxed=True), seconds=seconds)
+    return run.objective if run.outcome == "optimal" else None
 
 
 def _unfit(instance: Instance, i: int) -> str | None:
@@ -88,105 +164,23 @@ def _unfit(instance: Instance, i: int) -> str | None:
     return None
 
 
-def _out_of_reach(instance: Instance, i: int) -> str | None:
-    """Return which limit has no room for even one replica of anything that may serve type i; None where none does."""
-    arrays, name = instance.arrays, instance.query_types[i].name
-    fit = np.flatnonzero(arrays.fast_enough[i] & (mean_excess(instance)[:, i] <= 0).all(axis=0))
-    if not len(fit):  # only a mix may serve it
-        return None
-    if (arrays.replicas_cap[fit] < 1).all():
-        tiers = sorted({instance.gpu_tiers[k].name for k in arrays.tier[fit]})
-        least = int(arrays.gpus[fit].min())
-        return f"{name}: available GPUs: none of {', '.join(tiers)} has the {least} or more that one replica takes"
-    one_usd = arrays.rent_usd[fit] + arrays.weights_storage_usd[fit]
-    if instance.budget_usd is not None and (one_usd > instance.budget_usd * (1 + 1e-6)).all():
-        d = fit[np.argmin(one_usd)]
-        return (
-            f"{name}: budget_usd {instance.budget_usd:g} is below the ${one_usd.min():.4g} of one replica of the "
-            f"cheapest deployment that may serve it, {arrays.keys[d].id}"
-        )
-    if instance.storage_gb is not None and (arrays.weights_gb[fit] > instance.storage_gb + 1e-6).all():
-        d = fit[np.argmin(arrays.weights_gb[fit])]
-        return (
-            f"{name}: storage_gb {instance.storage_gb:g} is below the {arrays.weights_gb[d]:.4g} GB of the smallest "
-            f"deployment that may serve it, {arrays.keys[d].id}"
-        )
-    return None
-
-
-def _clash(instance: Instance) -> tuple[str, ...]:
-    """Return the smallest set of limits that the linear relaxation cannot keep; nothing where it keeps all."""
-    limits = _limits_of(instance)
-    for size in range(len(limits) + 1):
-        for kept in combinations(limits, size):
-            held = _keep(instance, kept)
-            if _least(held, "shortfall") <= _LEAST_SHORTFALL:
-                continue
-            if not kept:
-                return (
-                    f"delay_slo_s and error_slo: no mix of deployments keeps both means for {_asked(instance)}",
-                )
-            words = " and ".join(_described(instance, name) for name in kept)
-            guilty = [
-                i for i in _demanding(instance) if _least(_only(held, i), "shortfall") > _LEAST_SHORTFALL
-            ]
-            if kept == ("budget_usd",):
-                least = _least(_keep(instance, ()), "spend")
-                needed = f"; all that is asked for takes at least ${least:.6g}"
-            else:
-                needed = ""
-            served = _asked(instance, tuple(guilty[:1]) if guilty else None)
-            return (f"{words} cannot serve {served}, as max_unmet asks{needed}",)
-    return ()
-
-
-def _limits_of(instance: Instance) -> tuple[str, ...]:
-    present = {
-        "budget_usd": instance.budget_usd is not None,
-        "storage_gb": instance.storage_gb is not None,
-        "gpus": any(tier.available is not None for tier in instance.gpu_tiers),
-    }
-    return tuple(name for name in _LIMITS if present[name])
-
-
-def _described(instance: Instance, name: str) -> str:
-    if name == "gpus":
-        tiers = (
-            f"{tier.name}: {tier.available}" for tier in instance.gpu_tiers if tier.available is not None
-        )
-        return f"the available GPUs ({', '.join(tiers)})"
-    return f"{name} {getattr(instance, name):g}"
-
-
-def _keep(instance: Instance, kept: tuple[str, ...]) -> Instance:
-    """Return the instance with no other limits than ``kept``."""
-    tiers = instance.gpu_tiers
-    if "gpus" not in kept:
-        tiers = tuple(replace(tier, available=None) for tier in tiers)
-    return replace(
-        instance,
-        budget_usd=instance.budget_usd if "budget_usd" in kept else None,
-        storage_gb=instance.storage_gb if "storage_gb" in kept else None,
-        gpu_tiers=tiers,
+def _in_words(instance: Instance, conflict: Conflict) -> str:
+    """Return one sentence: which limits cannot serve whom, and what would mend it."""
+    types = [limit.index for limit in conflict.limits if limit.kind == "max_unmet"]
+    asked = ", ".join(
+        f"{1 - instance.query_types[i].max_unmet:.4g} of {instance.query_types[i].name}" for i in types
     )
-
-
-def _only(instance: Instance, i: int) -> Instance:
-    """Return the instance in which only type i asks for anything."""
-    types = tuple(
-        query_type if n == i else replace(query_type, max_unmet=1.0)
-        for n, query_type in enumerate(instance.query_types)
-    )
-    return replace(instance, query_types=types)
-
-
-def _least(instance: Instance, objective: Objective) -> float:
-    """Return the least shortfall, or spend, that the linear relaxation allows."""
-    model = build(SearchSpace.of(instance), objective)
-    if model is None:
-        raise AssertionError("nothing stops this build")
-    solver = WarmHighs(mip=False)
-    model.problem.solve(solver)
-    if not solver.has_solution:
-        raise SolverCrashError(f"HiGHS left the relaxation for {objective} {solver.model_status.name}")
-    return float(model.problem.objective.value() or 0.0)
+    gpus = [limit.words(instance) for limit in conflict.limits if limit.kind == "available"]
+    held = [limit.words(instance) for limit in conflict.limits if limit.kind in ("budget_usd", "storage_gb")]
+    held += [f"the available GPUs ({', '.join(gpus)})"] if gpus else []
+    held += [limit.words(instance) for limit in conflict.limits if limit.kind in ("delay_slo_s", "error_slo")]
+    limits = " and ".join(held) or "one configuration per model on a tier"
+    if conflict.only_whole:
+        said = f"no whole number of replicas within {limits} serves {asked}, as max_unmet asks"
+    else:
+        said = f"{limits} cannot serve {asked}, as max_unmet asks"
+    if conflict.remedies:
+        said += "; what would mend it: " + ", or ".join(item.words(instance) for item in conflict.remedies)
+    if not conflict.is_minimal:
+        said += "; there was no time to see whether all of these are needed for the clash"
+    return said

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from controller.errors import SettingsError
+
+MilpSolver = Literal["highs", "cbc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,10 @@ class Params:
     least_saving : part of the cost below which a saving is not worth a move of the local search.
     node_limit : most branch-and-bound nodes of a MILP; None for no limit.
     milp_gap : relative gap at which a MILP counts as solved.
-    fallback_s, fallback_nodes : bounds of the MILP that is asked where a method finds no plan that keeps
-        ``max_unmet``: it finds one, or proves that there is none. The time counts only where the stop rule has one.
+    milp_solver : ``highs``, in this process, or ``cbc``, in one of its own.
+    fallback_s, fallback_nodes : bounds of what is done where a method finds no plan that keeps ``max_unmet``: a MILP
+        that finds one, or proves that there is none, and then the words for what clashes. A solve that has a time limit
+        ends within it and this many seconds.
     """
 
     bound_share: float = 0.4
@@ -32,7 +37,8 @@ class Params:
     least_saving: float = 1e-5
     node_limit: int | None = None
     milp_gap: float = 1e-7
-    fallback_s: float = 10.0
+    milp_solver: MilpSolver = "highs"
+    fallback_s: float = 1.0
     fallback_nodes: int = 20_000
 
     def __post_init__(self) -> None:
@@ -46,6 +52,10 @@ class Params:
                 raise SettingsError(f"params.{name}", "must be finite and at least 0", value)
         if self.bound_rounds < 1:
             raise SettingsError("params.bound_rounds", "must be at least 1", self.bound_rounds)
+        if self.milp_solver not in get_args(MilpSolver):
+            raise SettingsError(
+                "params.milp_solver", f"must be one of {', '.join(get_args(MilpSolver))}", self.milp_solver
+            )
         if not self.fallback_s >= 0:
             raise SettingsError("params.fallback_s", "must be at least 0", self.fallback_s)
         if self.fallback_nodes < 0:

@@ -16,7 +16,8 @@ from controller.optimizer.baselines import BASELINES
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.exact import Limits, branch_and_bound, milp
-from controller.optimizer.infeasible import explain, whole_numbers
+from controller.optimizer.guided.guided import guided
+from controller.optimizer.infeasible import cannot_serve, explain
 from controller.optimizer.multi_start import multi_start, rerouted
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import add_lower_bound
@@ -37,8 +38,8 @@ def gh(search: Search) -> None:
     search.offer(greedy.build(next(fixed_orders(search.space.instance))))
 
 
-def agh(search: Search) -> None:
-    """AGH: GH first, then the lower bound, then starts and descents until told to stop."""
+def agh_plain(search: Search) -> None:
+    """AGH as the paper has it: GH first, then the lower bound, then starts and descents until told to stop."""
     gh(search)
     add_lower_bound(search)
     multi_start(search)
@@ -52,7 +53,7 @@ def exact(search: Search) -> None:
 
 
 METHODS: Mapping[str, Callable[[Search], None]] = MappingProxyType(
-    {"agh": agh, "gh": gh, "milp": exact, **BASELINES}
+    {"agh": guided, "agh-plain": agh_plain, "gh": gh, "milp": exact, **BASELINES}
 )
 """The methods by name: each improves what a search has found until it is told to stop."""
 
@@ -131,15 +132,17 @@ def _fall_back(search: Search) -> tuple[str, ...]:
     SolverError : neither was done within the bounds of the fallback.
     """
     instance, params = search.space.instance, search.params
+    extra_s = max(params.fallback_s - search.stop.remaining_s(), 0.0)
+
+    def remaining_s() -> float:
+        return search.stop.remaining_s() + extra_s
+
     if not search.proved_infeasible:
-        conflict = explain(instance)
-        if conflict:
-            return conflict
-        extra_s = max(params.fallback_s - search.stop.remaining_s(), 0.0)
-        limits = Limits(lambda: search.stop.remaining_s() + extra_s, params.fallback_nodes, _FALLBACK_GAP)
-        branch_and_bound(search, limits)
+        search.proved_infeasible = cannot_serve(instance, remaining_s)
+    if not search.proved_infeasible:
+        branch_and_bound(search, Limits(remaining_s, params.fallback_nodes, _FALLBACK_GAP))
     if search.proved_infeasible:
-        return explain(instance) or whole_numbers(instance)
+        return explain(instance, remaining_s)
     if search.best is None or not search.best.serves_enough:
         raise SolverError(
             f"{instance.name}: found no plan that keeps max_unmet, and no proof that there is none; the last attempt "

@@ -58,7 +58,7 @@ def test_on_shared_instances_every_baseline_ends_in_a_plan_that_is_no_better_tha
 ) -> None:
     result = solve(load_instance(path), MaxIterations(1), method=method)
     if "infeasible" in path.stem:
-        assert "budget_usd 5 is below" in result.conflict[0]
+        assert "budget_usd 5 cannot serve" in result.conflict[0]
         return
     assert result.evaluation is not None
     assert result.evaluation.is_feasible

@@ -13,7 +13,12 @@ from controller.domain.entities import FoundationModel, GpuTier, QueryType, Swit
 from controller.domain.evaluate import evaluate, evaluate_arrays
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
+from controller.errors import SettingsError
+from controller.optimizer.exact import to_highs
+from controller.optimizer.highs import run_highs
 from controller.optimizer.model import build
+from controller.optimizer.params import Params
+from controller.optimizer.program import Program
 from controller.optimizer.routing import route
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
@@ -107,3 +112,66 @@ def test_constraints_carry_the_names_of_the_formulas() -> None:
 
 def test_building_stops_when_told_to() -> None:
     assert build(SearchSpace.of(TINY), should_stop=lambda: True) is None
+
+
+@pytest.mark.parametrize("instance", VARIANTS.values(), ids=VARIANTS.keys())
+def test_the_model_in_arrays_is_the_model_in_formulas(instance: Instance) -> None:
+    space = SearchSpace.of(instance)
+    program, model = Program.of(space), build(space)
+    assert model is not None
+    named = to_highs(model)
+    assert (program.num_columns, len(program.row_lower)) == (named.num_col_, named.num_row_)
+    for relaxed in (True, False):
+        formulas = to_highs(model)
+        if relaxed:
+            formulas.integrality_ = []
+        optimum = run_highs(program.highs(program.cost_usd(), relaxed=relaxed))
+        assert optimum.outcome == "optimal"
+        assert optimum.objective == pytest.approx(run_highs(formulas).objective, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["paper-s7-x30-avg", "paper-s16-x100-switch30", "paper-s10-x30-tight60"])
+def test_both_models_of_a_shared_instance_have_the_same_relaxation(name: str) -> None:
+    space = SearchSpace.of(load_instance(INSTANCES / f"{name}.json"))
+    program, model = Program.of(space), build(space)
+    assert model is not None
+    formulas = to_highs(model)
+    formulas.integrality_ = []
+    relaxed = run_highs(program.highs(program.cost_usd(), relaxed=True))
+    assert relaxed.objective == pytest.approx(run_highs(formulas).objective, rel=1e-7)
+
+
+def test_a_plan_as_a_start_is_a_solution_of_the_arrays() -> None:
+    instance = VARIANTS["switching"]
+    space = SearchSpace.of(instance)
+    best = solve(instance, UNTIL_PROVED, method="milp")
+    assert best.plan is not None
+    replicas, shares = best.plan.arrays(instance)
+    program = Program.of(space)
+    values = program.values_of(replicas[space.ids].astype(float), shares[:, space.ids])
+    assert program.cost_usd() @ values == pytest.approx(best.objective_usd, rel=1e-9)
+    assert (values <= program.upper + 1e-9).all()
+    rows = np.add.reduceat(program.value * values[program.index], program.starts[:-1])
+    assert (rows <= program.row_upper + 1e-9).all()
+    assert (rows >= program.row_lower - 1e-9).all()
+
+
+@pytest.mark.parametrize("instance", VARIANTS.values(), ids=VARIANTS.keys())
+def test_cbc_finds_the_same_optimum(instance: Instance) -> None:
+    by_cbc = solve(instance, UNTIL_PROVED, method="milp", params=Params(milp_solver="cbc"))
+    assert by_cbc.status == "optimal"
+    assert by_cbc.objective_usd == pytest.approx(
+        solve(instance, UNTIL_PROVED, method="milp").objective_usd, rel=1e-6
+    )
+
+
+def test_cbc_says_that_there_is_no_plan() -> None:
+    hopeless = replace(TINY, budget_usd=1.0, query_types=(replace(CHAT, max_unmet=0.1), CODE))
+    result = solve(hopeless, UNTIL_PROVED, method="milp", params=Params(milp_solver="cbc"))
+    assert result.status == "infeasible"
+    assert "budget_usd 1 cannot serve 0.9 of chat" in result.conflict[0]
+
+
+def test_another_solver_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="must be one of highs, cbc"):
+        Params(milp_solver="abacus")  # type: ignore[arg-type]

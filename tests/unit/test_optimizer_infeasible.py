@@ -9,10 +9,13 @@ from controller.domain.entities import FoundationModel, GpuTier, QueryType
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.errors import SolverError
+from controller.optimizer.infeasible import explain, find_conflict, held_to
+from controller.optimizer.limits import Limit, only_demanding
 from controller.optimizer.params import Params
 from controller.optimizer.solve import solve
 from controller.optimizer.stop import MaxIterations, MaxRuntime
 
+PROVED = MaxIterations(10**6)
 INSTANCES = Path(__file__).parents[1] / "data" / "instances"
 
 CHAT = QueryType("chat", 3.0, 400, 150, 4.0, 0.06, unmet_penalty_usd=0.004, max_unmet=0.1)
@@ -44,19 +47,19 @@ CLASHES = {
     ),
     "no GPUs": (
         replace(FLEET, gpu_tiers=(replace(TIER, available=0),)),
-        ("chat: available GPUs: none of fast has the 1 or more that one replica takes",),
+        ("the available GPUs (fast: 0) cannot serve 0.9 of code", "available GPUs of fast of at least 1"),
     ),
     "no budget": (
         replace(FLEET, budget_usd=0.0),
-        ("chat: budget_usd 0 is below the $60 of one replica of the cheapest deployment that may serve it",),
+        ("budget_usd 0 cannot serve 0.9 of code", "budget_usd of at least 60"),
     ),
     "no storage": (
         replace(FLEET, storage_gb=0.0),
-        ("chat: storage_gb 0 is below the 16 GB of the smallest deployment that may serve it",),
+        ("storage_gb 0 cannot serve 0.9 of code", "storage_gb of at least 16"),
     ),
     "a budget for less": (
         replace(FLEET, budget_usd=100.0, query_types=(replace(CHAT, arrival_rate_per_s=500.0), CODE)),
-        ("budget_usd 100 cannot serve 0.9 of chat", "takes at least $"),
+        ("budget_usd 100 cannot serve 0.9 of chat", "budget_usd of at least 1140"),
     ),
     "GPUs for less": (
         replace(
@@ -91,7 +94,9 @@ CLASHES = {
             (replace(TIER, available=1, tp_degrees=(1,)),),
         ),
         (
-            "no whole number of replicas within the available GPUs (fast: 1) serves 0.6 of a, 0.6 of b, 0.6 of c",
+            "no whole number of replicas within the available GPUs (fast: 1)",
+            "serves 0.6 of a, 0.6 of b, 0.6 of c",
+            "available GPUs of fast of at least 2",
         ),
     ),
 }
@@ -107,10 +112,46 @@ def test_what_clashes_is_named(instance: Instance, words: tuple[str, ...], metho
         assert part in said
 
 
+@pytest.mark.parametrize("instance", [instance for instance, _ in CLASHES.values()], ids=CLASHES.keys())
+def test_the_set_that_clashes_is_minimal_and_every_remedy_mends(instance: Instance) -> None:
+    conflict = find_conflict(instance)
+    assert conflict.is_minimal
+    alone = held_to(only_demanding(instance), conflict.limits)
+    assert not solve(alone, PROVED, method="milp").is_feasible
+    for limit in conflict.limits:
+        assert solve(limit.lifted(alone), PROVED, method="milp").is_feasible, (
+            f"{limit} is not needed for the clash"
+        )
+    for remedy in conflict.remedies:
+        mended = remedy.limit.changed(instance, remedy.value)
+        assert solve(mended, PROVED, method="milp").is_feasible, remedy
+        if remedy.is_least:
+            less = remedy.value - 1 if remedy.limit.kind == "available" else remedy.value * 0.99
+            assert not solve(remedy.limit.changed(instance, less), PROVED, method="milp").is_feasible, remedy
+
+
+def test_of_many_limits_only_those_that_clash_are_named() -> None:
+    instance = load_instance(INSTANCES / "paper-s17-x10-infeasible.json")
+    conflict = find_conflict(
+        replace(instance, gpu_tiers=tuple(replace(t, available=64) for t in instance.gpu_tiers))
+    )
+    assert {limit.kind for limit in conflict.limits} == {"budget_usd", "max_unmet"}
+    assert len(conflict.limits) == 2
+    (mended,) = conflict.remedies
+    assert mended.limit == Limit("budget_usd")
+
+
+def test_without_time_the_words_say_that_the_set_may_be_too_large() -> None:
+    instance, _ = CLASHES["two limits together"]
+    (said,) = explain(instance, remaining_s=lambda: 0.0)
+    assert "no time to see whether all of these are needed" in said
+    assert "budget_usd 300" in said
+
+
 def test_the_shared_infeasible_instance_names_its_budget() -> None:
     result = solve(load_instance(INSTANCES / "paper-s17-x10-infeasible.json"), MaxIterations(1))
     assert result.status == "infeasible"
-    assert "budget_usd 5 is below" in result.conflict[0]
+    assert "budget_usd 5 cannot serve" in result.conflict[0]
 
 
 def test_where_all_may_be_shed_a_plan_always_exists() -> None:

@@ -9,8 +9,8 @@ import pytest
 from controller.domain.evaluate import evaluate_arrays
 from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
-from controller.optimizer.exact import WarmHighs
-from controller.optimizer.model import build
+from controller.optimizer.highs import run_highs
+from controller.optimizer.program import Program
 from controller.optimizer.reroute import reroute
 from controller.optimizer.routing import route
 from controller.optimizer.simplex import maximize
@@ -39,15 +39,17 @@ def test_routing_is_as_cheap_as_the_linear_program_with_those_replicas(name: str
     chosen = chosen[np.unique(space.pair[chosen], return_index=True)[1]]
     replicas = np.zeros(instance.arrays.num_deployments, dtype=np.int64)
     replicas[space.ids[chosen]] = 1
-    model = build(space)
-    assert model is not None
-    for d in range(space.num_deployments):
-        for variable in (model.replicas[d], model.active[d]):
-            variable.lowBound = variable.upBound = float(d in chosen)
-    model.problem.solve(WarmHighs(mip=False))
+    program = Program.of(space)
+    fixed = program.highs(program.cost_usd(), relaxed=True)
+    lower, upper = np.zeros(program.num_columns), program.upper.copy()
+    for columns in (program.replicas, program.active):
+        upper[columns] = 0.0
+        lower[columns[chosen]] = upper[columns[chosen]] = 1.0
+    fixed.col_lower_, fixed.col_upper_ = lower, upper
+    optimum = run_highs(fixed)
     judged = evaluate_arrays(instance, replicas, route(instance, replicas))
     assert judged.is_feasible
-    assert judged.cost.total_usd == pytest.approx(model.problem.objective.value(), rel=1e-6)
+    assert judged.cost.total_usd == pytest.approx(optimum.objective, rel=1e-6)
 
 
 def test_a_type_without_demand_goes_to_the_fastest_running_deployment_that_keeps_its_objectives() -> None:
