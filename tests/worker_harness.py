@@ -24,7 +24,7 @@ HORIZON_S, BUCKET_S, LATENESS_S = 60.0, 10.0, 10.0
 DUPLICATE_WINDOW = 300
 VALIDITY_HORIZONS = 2.0
 SKEW_S = 60.0
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 TYPES = ("chat", "code", "batch")
 
 SOURCE, DEMAND, PLANS = "llm.request-rate.v1", "llm.demand.v1", "llm.plans.v1"

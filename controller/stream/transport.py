@@ -11,7 +11,6 @@ recovered. Commits are made all the same, for the tools that show a group's lag.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import faust
-from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -28,6 +26,8 @@ from controller.kill_points import passing
 
 MAX_CHUNK_RECORDS = 5000
 FETCH_MAX_WAIT_MS = 50
+_FETCH_TIMEOUT_S = 0.25
+"""A fetch knows only of partitions that were active when it began; this is how long the others wait for the next."""
 _FRESH_MS = 5000.0
 """An answer of the broker about a partition's end is news for this long."""
 
@@ -88,6 +88,26 @@ class _PromptThread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Fetch from the partitions that are active now.
+
+        Faust hands over the set that it goes on changing: a fetch that was begun before a rebalance would take what
+        belongs to the recovery after it, and lose it.
+        """
+        active = None if active_partitions is None else set(active_partitions)
+        return await super().getmany(active, min(timeout, _FETCH_TIMEOUT_S))
+
+    async def give_back(self, tp: TP, first: int, last: int) -> None:
+        """Let records that were fetched and not delivered be fetched again, unless someone has sought since."""
+        await self.call_thread(self._give_back_in_thread, tp, first, last)
+
+    async def _give_back_in_thread(self, tp: TP, first: int, last: int) -> None:
+        consumer = self._ensure_consumer()
+        subscription = consumer._subscription.subscription
+        state = None if subscription is None else subscription.assignment.state_value(tp)
+        if state is not None and state.has_valid_position and state.position > last:
+            consumer.seek(tp, first)
 
     async def seek_here(self, tp: TP, offset: int) -> None:
         """Seek in the thread that fetches; Faust's own :meth:`seek` reaches into it from the outside."""
@@ -191,11 +211,8 @@ class ChunkConsumer(Consumer):
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
-            # A rebalance came while the fetch was under way. Chunk topics are sought when it is over.
-            # Faust's own are sought now, unless the rebalance has taken them already: then it seeks them, too.
-            with contextlib.suppress(IllegalStateError):
-                await super().perform_seek()
+        if not self.flow_active:  # a rebalance came while the fetch was under way
+            await self._give_back(records)
             return
         generation = self.app.consumer_generation_id
 
@@ -209,11 +226,18 @@ class ChunkConsumer(Consumer):
         }
         chunked = {tp: found for tp, found in wanted.items() if tp.topic in self._owner.chunk_topics}
         single = {tp: found for tp, found in wanted.items() if tp not in chunked}
+        await self._give_back({tp: found for tp, found in records.items() if tp not in wanted})
+        reached: dict[TP, int] = {}
         for tp, record in self.scheduler.iterate(single):
             if not is_current():
+                left = {
+                    tp: [r for r in found if r.offset > reached.get(tp, -1)] for tp, found in single.items()
+                }
+                await self._give_back(left)
                 return
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             passing("during-recovery")
+            reached[tp] = record.offset
             yield tp, self._to_message(tp, record)
         for tp, found in chunked.items():
             if not await self._follows(tp, found):
@@ -226,6 +250,12 @@ class ChunkConsumer(Consumer):
                     break  # asked to read again since: what is left here comes once more
                 expected = part[-1].offset + 1
                 yield tp, self._chunk(tp, part)
+
+    async def _give_back(self, records: Mapping[TP, list[Any]]) -> None:
+        """Let records be fetched again: Faust takes whatever was fetched for delivered, and would wait for ever."""
+        for tp, found in records.items():
+            if found:
+                await cast(_PromptThread, self._thread).give_back(tp, found[0].offset, found[-1].offset)
 
     async def _follows(self, tp: TP, records: list[Any]) -> bool:
         """Whether fetched records go on where the last chunk ended, or the broker has nothing in between."""

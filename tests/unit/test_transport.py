@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from controller.stream import transport as module
@@ -70,6 +69,10 @@ class Consumer(ChunkConsumer):
         self._acked: dict[TP, list[int]] = {SOURCE: []}
         self._acked_index: dict[TP, set[int]] = {SOURCE: set()}
         self._start, self._next_offset, self._asked_again, self._sought = {}, {}, {}, {}
+        self.changelog: list[int] = []
+        self.active: set[TP] | None = None
+        self.given_back: list[tuple[TP, int, int]] = []
+        self._thread = self
         self.can_resume_flow, self.suspend_flow = asyncio.Event(), asyncio.Event()
 
     @property
@@ -93,7 +96,7 @@ class Consumer(ChunkConsumer):
         self.position = offset
 
     def highwater(self, _: TP) -> int:
-        return self.offsets[-1] + 1
+        return self.offsets[-1] + 1 if self.offsets else 0
 
     def _to_message(self, _: TP, record: Any) -> Any:
         return SimpleNamespace(offset=record.offset, value=record.value)
@@ -107,7 +110,12 @@ class Consumer(ChunkConsumer):
         if offsets:
             self.position = offsets[-1] + 1
         records = {SOURCE: [Record(offset) for offset in offsets]} if offsets else {}
-        return records, None
+        if self.changelog:
+            records[CHANGELOG] = [Record(offset) for offset in self.changelog]
+        return records, self.active
+
+    async def give_back(self, tp: TP, first: int, last: int) -> None:
+        self.given_back.append((tp, first, last))
 
     async def chunks(self, fetches: int = 3) -> list[Chunk]:
         return [message.value for _ in range(fetches) async for _, message in self.getmany(1.0)]
@@ -219,19 +227,78 @@ async def test_a_rebalance_in_the_middle_of_a_fetch_ends_it(monkeypatch: pytest.
     assert [message async for _, message in fetched] == []
 
 
-async def test_a_fetch_that_a_rebalance_overtook_is_let_go_and_fetched_again() -> None:
+async def test_what_a_rebalance_overtook_is_given_back_to_be_fetched_again() -> None:
     consumer = await started([0, 1])
-
-    async def taken_away() -> dict[TP, int]:
-        raise IllegalStateError("No current assignment for partition")
-
     consumer.flow_active = False
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(consumer, "seek_to_committed", taken_away)
-        assert spans(await consumer.chunks(1)) == []
+    assert spans(await consumer.chunks(1)) == []
+    consumer.flow_active = True
+    assert consumer.given_back == [(SOURCE, 0, 1)]
     await consumer.perform_seek()
     consumer.resume_flow()
     assert spans(await consumer.chunks(1)) == [(0, [0, 1])]
+
+
+async def test_of_a_changelog_what_a_rebalance_left_undelivered_is_given_back() -> None:
+    consumer = await started([])
+    consumer.changelog = [4, 5, 6]
+    fetched: AsyncIterator[Any] = consumer.getmany(1.0)
+    assert (await anext(fetched))[1].offset == 4
+    consumer.app.consumer_generation_id = 2
+    assert [message async for _, message in fetched] == []
+    assert consumer.given_back == [(CHANGELOG, 5, 6)]
+
+
+async def test_what_came_of_a_partition_that_is_paused_is_given_back() -> None:
+    consumer = await started([])
+    consumer.changelog, consumer.active = [4, 5], {SOURCE}
+    assert [message async for _, message in consumer.getmany(1.0)] == []
+    assert consumer.given_back == [(CHANGELOG, 4, 5)]
+
+
+@dataclass
+class Position:
+    """Where aiokafka stands in a partition."""
+
+    position: int
+    has_valid_position: bool = True
+
+
+@pytest.mark.parametrize(
+    ("state", "sought"),
+    [
+        (Position(7), [(CHANGELOG, 5)]),
+        (Position(3), []),
+        (Position(0, has_valid_position=False), []),
+        (None, []),
+    ],
+    ids=["nobody-sought-since", "sought-since", "being-reset", "not-ours-now"],
+)
+async def test_records_are_given_back_unless_someone_has_sought_since(
+    state: Position | None, sought: list[tuple[TP, int]]
+) -> None:
+    found: list[tuple[TP, int]] = []
+    assignment = SimpleNamespace(state_value=lambda _: state)
+    reader = SimpleNamespace(
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)),
+        seek=lambda tp, offset: found.append((tp, offset)),
+    )
+    thread: Any = SimpleNamespace(_ensure_consumer=lambda: reader)
+    await module._PromptThread._give_back_in_thread(thread, CHANGELOG, 5, 6)
+    assert found == sought
+
+
+async def test_a_fetch_takes_only_from_what_was_active_when_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[TP] | None] = []
+
+    async def fetch(_: Any, active: set[TP] | None, timeout: float) -> None:  # noqa: ASYNC109 - Faust's own
+        assert timeout < 1.0, "what becomes active meanwhile must not wait for long"
+        asked.append(active)
+
+    monkeypatch.setattr(module.AIOKafkaConsumerThread, "getmany", fetch)
+    thread, active = object.__new__(module._PromptThread), {SOURCE}
+    await thread.getmany(active, 1.0)
+    active.add(CHANGELOG)
+    assert asked == [{SOURCE}]
 
 
 async def test_the_newest_chunk_that_is_done_stands_for_all_before_it() -> None:
