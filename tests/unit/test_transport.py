@@ -290,7 +290,7 @@ async def test_records_are_given_back_unless_someone_has_sought_since(
 async def test_a_fetch_takes_only_from_what_was_active_when_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[set[TP] | None] = []
 
-    async def fetch(_: Any, active: set[TP] | None, timeout: float) -> None:  # noqa: ASYNC109 - Faust's own
+    async def fetch(_: Any, active: set[TP] | None, timeout: float) -> None:
         assert timeout < 1.0, "what becomes active meanwhile must not wait for long"
         asked.append(active)
 
