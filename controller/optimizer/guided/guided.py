@@ -1,0 +1,181 @@
+"""AGH guided by linear programming: the default method (docs/mathematics.md, "The methods").
+
+Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
+that share replicas. Column generation says which deployments are promising; descents over open sets (open, swap,
+close) find sets that are estimated to be cheap; set programs say what the best of them really cost; and small MILPs
+over the deployments of the best plan and some more decide what neither has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from controller.domain.arrays import Ints
+from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.guided.descent import Pool, descend
+from controller.optimizer.guided.neighbourhoods import by_pool, by_reduced_cost, not_eliminated
+from controller.optimizer.guided.open_set import OpenSets
+from controller.optimizer.guided.restricted import Effort, RestrictedMilp
+from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.relaxation import Relaxation, relax
+from controller.optimizer.search import Search
+
+_RELAX_SHARE = 0.35
+_RELAX_GAP = 2e-3
+_CANDIDATES = 150
+_START_SIZE = 7
+_SETS_PER_DESCENT = 6
+_PROGRAMS_PER_SET = 40
+_UNION = 12
+_FIRST_SIZE, _LEAST_SIZE, _MOST_SIZE = 14, 9, 48
+_MILP_GAP = 5e-4
+_MILP_NODES = 300
+_SLICE = 0.15
+_LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 0.5
+_LEAST_LEFT_S = 0.008
+
+
+def guided(search: Search) -> None:
+    """Improve ``search.best`` until told to stop. An iteration is a descent or a restricted MILP."""
+    space = search.space
+    if not space.num_deployments:
+        return
+    if search.best is None:
+        greedy = Greedy.of(space)
+        search.offer(greedy.build(next(fixed_orders(space.instance))))
+    relaxation = _relaxation(search)
+    hunt = Hunt(search, relaxation)
+    hunt.begin()
+    while not search.done() and hunt.left_s() > _LEAST_LEFT_S:
+        hunt.go_on()
+
+
+def _relaxation(search: Search) -> Relaxation:
+    left_s = search.stop.remaining_s()
+    until_s = left_s * (1.0 - _RELAX_SHARE) if math.isfinite(left_s) else -math.inf
+    relaxation = relax(
+        search.space, lambda: search.stop.remaining_s() <= until_s, gap=_RELAX_GAP, start=search.best
+    )
+    search.lower_bound_usd = relaxation.bound_usd
+    return relaxation
+
+
+class Hunt:
+    """The search once prices are known."""
+
+    def __init__(self, search: Search, relaxation: Relaxation) -> None:
+        self.search, self.relaxation = search, relaxation
+        space = search.space
+        order = np.argsort(relaxation.reduced_usd, kind="stable")
+        chosen = [order[:_CANDIDATES], np.flatnonzero(relaxation.weights > 0)]
+        chosen += [state.open for state in search.initial]
+        if search.best is not None:
+            chosen.append(search.best.open)
+        self.candidates: Ints = np.unique(np.concatenate(chosen))
+        self.sets = OpenSets(space, self.candidates, relaxation.prices)
+        self.pool = Pool()
+        self.size = _FIRST_SIZE
+        self.turn = 0
+        total = search.stop.remaining_s()
+        self.slice_s = (
+            min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
+        )
+        self.total_s = total
+
+    def left_s(self) -> float:
+        """Return the time that is left."""
+        return self.search.stop.remaining_s()
+
+    def begin(self) -> None:
+        """Descend from what is known, then look at the union of the best sets."""
+        for start in self._first_starts():
+            if self.search.done() or (self.pool.usd and self.left_s() < 0.3 * self.total_s):
+                break
+            self.descend(start)
+        if not self.search.done() and self.left_s() > _LEAST_LEFT_S:
+            self.milp(np.array(self.pool.union(_UNION), dtype=np.int64))
+
+    def _first_starts(self) -> Iterator[Ints]:
+        weights = self.relaxation.weights
+        if self.search.initial and self.search.best is not None:
+            yield self.search.best.open
+        large = np.flatnonzero(weights > 0.3)
+        yield large if len(large) else np.argsort(-weights, kind="stable")[:1]
+        single = self.sets.evaluate(np.arange(self.sets.num_candidates)[:, None], 8)
+        yield self.candidates[[int(single.usd.argmin())]]
+        if self.search.best is not None:
+            yield self.search.best.open
+
+    def go_on(self) -> None:
+        """Do one more thing: a descent from a new start, or a MILP over a neighbourhood of the best plan."""
+        search, random = self.search, self.search.random
+        live = not_eliminated(self.relaxation, search.best_usd)
+        kind, self.turn = self.turn % 3, self.turn + 1
+        room = max(self.size - (0 if search.best is None else len(search.best.open)), 6)
+        if kind == 0:
+            self.descend(self._random_start())
+        elif kind == 1:
+            self.milp(by_pool(self.pool, live, search.best_usd, room, random))
+        else:
+            self.milp(by_reduced_cost(self.relaxation, live, search.best_usd, room, random))
+
+    def _random_start(self) -> Ints:
+        random = self.search.random
+        reduced = self.relaxation.reduced_usd[self.candidates]
+        weight = np.exp(-np.minimum(reduced / max(0.01 * self.search.best_usd, 1e-9), 30.0)) + 0.01
+        count = min(int(random.integers(1, 4)), len(self.candidates))
+        return random.choice(self.candidates, count, replace=False, p=weight / weight.sum())
+
+    def descend(self, start: Ints) -> None:
+        """Descend from a set, one configuration of each pair, and find out what the best new sets really cost."""
+        space = self.search.space
+        start = start[np.argsort(-self.relaxation.weights[start], kind="stable")]
+        start = start[np.sort(np.unique(space.pair[start], return_index=True)[1])][:_START_SIZE]
+        if not len(start):
+            return
+        until_s = self.left_s() * 0.7 if math.isfinite(self.total_s) else -math.inf
+        descend(
+            self.sets, np.searchsorted(self.candidates, start), self.pool, lambda: self.left_s() <= until_s
+        )
+        self.search.iterations += 1
+        self._price_sets()
+
+    def _price_sets(self) -> None:
+        search = self.search
+        new = (m for m in self.pool.best() if m not in self.pool.tried)
+        for _, members in zip(range(_SETS_PER_DESCENT), new, strict=False):
+            if self.pool.usd[members] >= search.best_usd or search.out_of_time():
+                return
+            self.pool.tried.add(members)
+            program = SetProgram(search.space, np.array(members))
+            state = program.best(search.best_usd, _PROGRAMS_PER_SET)
+            if state is not None:
+                search.offer(state)
+
+    def milp(self, at: Ints) -> None:
+        """Solve the problem over the deployments ``at`` and those of the best plan; learn how many are too many."""
+        search = self.search
+        best = search.best
+        if best is not None:
+            at = np.union1d(at, best.open)
+        search.iterations += 1
+        if not len(at):
+            return
+        began_s = self.left_s()
+        until_s = max(began_s - self.slice_s, 0.0)
+        limited = math.isfinite(self.total_s)
+        effort = Effort(
+            (lambda: self.left_s() <= until_s) if limited else (lambda: False), _MILP_NODES, _MILP_GAP
+        )
+        outcome = RestrictedMilp(search.space, at).solve(effort, best)
+        if outcome.state is not None:
+            search.offer(outcome.state)
+        took_s = began_s - self.left_s() if limited else 0.0
+        if not outcome.solved:
+            self.size = max(self.size - 3, _LEAST_SIZE)
+        elif took_s < 0.4 * self.slice_s:
+            self.size = min(self.size + 2, _MOST_SIZE)
