@@ -48,13 +48,17 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Usage:
-    """What the master's solution uses of each deployment: weights (D,), replicas (D,), shares (I, D), and its value."""
+    """What the master's solution uses of each deployment: weights (D,), replicas (D,), shares (I, D), and its value.
+
+    ``finished`` where no column is left that would improve it.
+    """
 
     value_usd: float
     weights: Floats
     replicas: Floats
     shares: Floats
     rounds: int
+    finished: bool
 
 
 class ColumnGeneration:
@@ -92,7 +96,7 @@ class ColumnGeneration:
         reduced = self._price(center)
         best = self._bound(center, reduced)
         master.add(pricer.columns(center, _promising(space, reduced)))
-        value, smoothing, solved = np.inf, _SMOOTHING, 0
+        value, smoothing, solved, finished = np.inf, _SMOOTHING, 0, False
         while solved < rounds:
             value, duals = master.solve()
             solved += 1
@@ -107,10 +111,11 @@ class ColumnGeneration:
             at = _promising(space, reduced - tried.pair_usd[space.pair])
             added = master.add(pricer.columns(tried, at))
             if not added and smoothing == 0.0:
+                finished = True
                 break
             # Where smoothed prices find nothing new, the next round takes the duals as they are.
             smoothing = _SMOOTHING if added else 0.0
-        return best, Usage(float(value), *master.usage(), solved)
+        return best, Usage(float(value), *master.usage(), solved, finished)
 
     def exact_bound(self, prices: Prices, branches: Mapping[Branch, float] | None = None) -> Bound:
         """Return the bound of ``prices`` with the rise of every deployment, not only of those that matter to it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, InstanceArrays
+from controller.domain.arrays import Bools, Floats, InstanceArrays, Ints
 
 _ROUNDING = 1e-9
 
@@ -17,10 +17,7 @@ def dominated(arrays: InstanceArrays) -> Bools:
     more than its compute allows. The numbers themselves are compared, so measured profiles are covered. A deployment
     that runs now is never dominated: its replicas need no start.
     """
-    position = arrays.position
-    deep = np.flatnonzero((arrays.pp > 1) & (arrays.incumbent == 0))
-    flat = np.array([position.get(arrays.keys[d]._replace(pp=1), -1) for d in deep], dtype=np.int64)
-    deep, flat = deep[flat >= 0], flat[flat >= 0]
+    deep, flat = _flattened(arrays)
     used = arrays.fast_enough[:, deep]
     depth = arrays.pp[deep]
 
@@ -37,3 +34,16 @@ def dominated(arrays: InstanceArrays) -> Bools:
     result = np.zeros(arrays.num_deployments, dtype=bool)
     result[deep] = faster & leaner & roomy
     return result
+
+
+def _flattened(arrays: InstanceArrays) -> tuple[Ints, Ints]:
+    """Return the deep pipelines that do not run now, and for each the deployment of its TP degree without stages."""
+    name = arrays.pair * (int(arrays.tp.max(initial=0)) + 1) + arrays.tp
+    flat = np.flatnonzero(arrays.pp == 1)
+    flat = flat[np.argsort(name[flat])]
+    deep = np.flatnonzero((arrays.pp > 1) & (arrays.incumbent == 0))
+    if not len(flat):
+        return deep[:0], flat
+    found = np.minimum(np.searchsorted(name[flat], name[deep]), len(flat) - 1)
+    matches = name[flat[found]] == name[deep]
+    return deep[matches], flat[found[matches]]

@@ -64,8 +64,9 @@ class Relaxation:
         """Take a bound on all plans, and on those that open each deployment (D,), with room for rounding."""
         margin = _ROUNDING * abs(usd)
         bound = max(usd - margin, 0.0)
+        useful = usage.finished or usage.rounds == 0 or usd >= _USEFUL * usage.value_usd
         return cls(
-            bound_usd=bound if usage.rounds == 0 or usd >= _USEFUL * usage.value_usd else None,
+            bound_usd=bound if useful else None,
             value_usd=usage.value_usd,
             prices=prices,
             reduced_usd=np.maximum(opened_usd - margin - bound, 0.0),
@@ -109,7 +110,7 @@ def nothing_opens(space: SearchSpace, prices: Prices) -> Relaxation:
     """Return the relaxation of a space without deployments: all demand is shed."""
     unmet_usd = float(space.unmet_usd.sum())
     nothing = np.zeros(0)
-    usage = Usage(unmet_usd, nothing, nothing, np.zeros((space.num_types, 0)), 0)
+    usage = Usage(unmet_usd, nothing, nothing, np.zeros((space.num_types, 0)), 0, True)
     return Relaxation.of(unmet_usd, nothing, prices, usage)
 
 

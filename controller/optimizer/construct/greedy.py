@@ -82,11 +82,13 @@ class Greedy:
             if left <= LEAST_AMOUNT or space.idle_types[i]:
                 return
             offer = best_offer(state, i, self.candidates[i] | (state.replicas > 0), idle_weight)
-            upgrade = best_upgrade(state, i, self.candidates[i])
+            unit = self._worth(state, i, left)
+            if offer is not None:
+                unit = min(unit, offer.usd_per_share)
+            upgrade = best_upgrade(state, i, self.candidates[i], unit * left)
             if upgrade is not None:
                 gain = float(shed_usd(space, state.unmet)[i])
-                unit = (upgrade.delta_usd + gain) / left
-                if unit < self._worth(state, i, left) and (offer is None or unit < offer.usd_per_share):
+                if upgrade.delta_usd + gain < unit * left:
                     state.hold(int(upgrade.at[0]), 0.0)
                     upgrade.apply(state)
                     continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.state import LEAST_AMOUNT, AllocationState, needed_replicas
 
 
@@ -19,27 +19,27 @@ class Offer:
     usd_per_share: float
 
 
-def slack_amount(state: AllocationState, i: int) -> Floats:
-    """Return (D,) the most of type i that its error slack, and its mean-delay slack, let go there."""
-    excess = state.space.excess[:, i]
+def slack_amount(state: AllocationState, i: int, at: Ints | slice = slice(None)) -> Floats:
+    """Return (n,) the most of type i that its error slack, and its mean-delay slack, let go to deployments ``at``."""
+    excess = state.space.excess[:, i, at]
     with np.errstate(divide="ignore", invalid="ignore"):
         amount = np.where(excess > 0, np.maximum(state.slack[:, i, None], 0.0) / excess, np.inf)
     result: Floats = amount.min(axis=0)
     return result
 
 
-def affordable_replicas(state: AllocationState) -> Floats:
-    """Return (D,) the replicas that each deployment may come to, by GPUs, budget, storage and one config per pair."""
+def affordable_replicas(state: AllocationState, at: Ints | slice = slice(None)) -> Floats:
+    """Return (n,) the replicas that deployments ``at`` may come to: GPUs, budget, storage, one config per pair."""
     space = state.space
-    opening = state.replicas == 0
-    by_gpus = np.floor(state.gpus_left[space.tier] / space.gpus)
-    by_budget = np.floor((state.budget_left - space.open_usd * opening) / space.rent_usd)
+    replicas, tier = state.replicas[at], space.tier[at]
+    opening = replicas == 0
+    by_gpus = np.floor(state.gpus_left[tier] / space.gpus[at])
+    by_budget = np.floor((state.budget_left - space.open_usd[at] * opening) / space.rent_usd[at])
     more = np.maximum(np.minimum(by_gpus, by_budget), 0.0)
-    holder = state.config[space.pair]
-    barred = opening & ((holder >= 0) | (space.weights_gb > state.storage_left))
-    result: Floats = np.minimum(
-        state.replicas + np.where(barred, 0.0, more), np.maximum(space.cap, state.replicas)
-    )
+    holder = state.config[space.pair[at]]
+    barred = opening & ((holder >= 0) | (space.weights_gb[at] > state.storage_left))
+    more[barred] = 0.0
+    result: Floats = np.minimum(replicas + more, np.maximum(space.cap[at], replicas))
     return result
 
 
@@ -63,10 +63,10 @@ def best_offer(state: AllocationState, i: int, candidates: Bools, idle_weight: f
     left = float(state.unmet[i])
     a, b = space.compute[i, d], space.memory[i, d]
     replicas = state.replicas[d]
-    most = np.minimum(left, slack_amount(state, i)[d])
+    most = np.minimum(left, slack_amount(state, i, d))
     if space.token_usd[i] > 0:
         most = np.minimum(most, max(state.budget_left, 0.0) / space.token_usd[i])
-    affordable = affordable_replicas(state)[d]
+    affordable = affordable_replicas(state, d)
     whole = np.minimum(
         np.maximum(needed_replicas(state.compute[d] + a * most, state.memory[d] + b * most), 1.0), affordable
     )

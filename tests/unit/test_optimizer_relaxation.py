@@ -1,0 +1,97 @@
+"""The relaxation on instances that one can work out by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.domain.entities import DeploymentKey, FoundationModel, GpuTier, QueryType, Switching
+from controller.domain.instance import Instance
+from controller.domain.instance_file import load_instance
+from controller.optimizer.bound_tree import BoundTree
+from controller.optimizer.pricing import most_share
+from controller.optimizer.relaxation import relax
+from controller.optimizer.space import SearchSpace
+
+DATA = Path(__file__).parents[1] / "data"
+READ = QueryType("read", 1.4, 3000, 1, 20.0, 0.06, unmet_penalty_usd=0.05)
+WRITE = QueryType("write", 0.3, 20, 900, 60.0, 0.06, unmet_penalty_usd=0.05)
+MODEL = FoundationModel("m", 8, 16, 5e-4, {"read": 0.04, "write": 0.04})
+TIER = GpuTier("k", 24, 900, 150, 0.6, (1,), (1,), decode_mfu=0.5)
+FLEET = Instance("fleet", 24, (READ, WRITE), (MODEL,), (TIER,))
+READ_ONLY = replace(FLEET, query_types=(READ,), models=(replace(MODEL, base_error={"read": 0.04}),))
+ONE_REPLICA_USD = 24 * 0.6
+
+
+def test_types_that_bind_compute_and_memory_share_a_replica_in_the_bound_as_they_do_in_a_plan() -> None:
+    space = SearchSpace.of(FLEET)
+    assert space.compute[0, 0] > space.memory[0, 0]
+    assert space.compute[1, 0] < space.memory[1, 0]
+    assert max(space.compute[:, 0].sum(), space.memory[:, 0].sum()) <= 1
+    assert np.maximum(space.compute, space.memory)[:, 0].sum() > 1, "as if each took up both"
+    for bound_usd in (relax(space).bound_usd, BoundTree(space).grow(leaves=20).bound_usd):
+        assert bound_usd is not None
+        assert bound_usd <= ONE_REPLICA_USD
+
+
+def test_one_deployment_is_bounded_by_what_it_costs() -> None:
+    relaxation = relax(SearchSpace.of(READ_ONLY))
+    assert relaxation.bound_usd == pytest.approx(ONE_REPLICA_USD)
+    assert relaxation.reduced_usd.tolist() == pytest.approx([0.0], abs=1e-6)
+    assert (relaxation.weights.tolist(), relaxation.replicas.tolist()) == ([1.0], [1.0])
+    assert relaxation.shares.tolist() == [[1.0]]
+
+
+def test_a_dear_deployment_has_the_difference_as_its_reduced_cost() -> None:
+    dear = replace(TIER, name="dear", price_usd_per_h=1.0)
+    relaxation = relax(SearchSpace.of(replace(READ_ONLY, gpu_tiers=(TIER, dear))))
+    assert relaxation.bound_usd == pytest.approx(ONE_REPLICA_USD)
+    opens_dear = ONE_REPLICA_USD + relaxation.reduced_usd[1]
+    assert ONE_REPLICA_USD < opens_dear <= 24 * 1.0 * (1 + 1e-9)
+
+
+def test_a_replica_that_runs_is_not_charged_a_start() -> None:
+    switching = Switching(start_s=3600.0, load_gb_per_s=1e9)
+    cold = relax(SearchSpace.of(replace(READ_ONLY, switching=switching)), gap=0.0)
+    running = {DeploymentKey("m", "k", 1, 1): 1}
+    warm = relax(SearchSpace.of(replace(READ_ONLY, switching=switching, incumbent=running)), gap=0.0)
+    assert cold.bound_usd == pytest.approx(ONE_REPLICA_USD + 0.6)
+    assert warm.bound_usd == pytest.approx(ONE_REPLICA_USD)
+
+
+def test_a_route_over_its_mean_gets_no_more_than_the_best_mix_allows() -> None:
+    exact, loose = MODEL, replace(MODEL, name="loose", base_error={"read": 0.1, "write": 0.05})
+    space = SearchSpace.of(replace(FLEET, models=(exact, loose)))
+    # 0.02 below the limit beside 0.04 above it: a third.
+    assert most_share(space)[0].tolist() == pytest.approx([1.0, 1 / 3])
+    assert most_share(space)[1].tolist() == [1.0, 1.0]
+
+
+def test_without_deployments_everything_is_shed() -> None:
+    space = SearchSpace.of(replace(FLEET, budget_usd=0.0))
+    for relaxation in (relax(space), BoundTree(space).grow()):
+        assert relaxation.bound_usd == pytest.approx(space.unmet_usd.sum())
+
+
+def test_prices_follow_the_rates_and_are_not_known_where_there_was_no_demand() -> None:
+    prices = relax(SearchSpace.of(FLEET)).prices
+    scaled = prices.rescaled(np.array([2.0, np.inf]))
+    assert scaled.demand_usd[0] == 2 * prices.demand_usd[0]
+    assert np.isnan(scaled.demand_usd[1])
+    warm = relax(SearchSpace.of(FLEET), rounds=0, prices=scaled)
+    assert warm.bound_usd is not None
+    assert warm.bound_usd <= ONE_REPLICA_USD
+
+
+@pytest.mark.parametrize("name", ["synth-4x4x4-s1", "paper-s2-x1-b72", "paper-s8-x1-tight80"])
+def test_a_tree_decides_what_fractions_of_columns_leave_open(name: str) -> None:
+    best_usd = json.loads((DATA / "best_known.json").read_text())[name]["best_usd"]
+    tree = BoundTree(SearchSpace.of(load_instance(DATA / "instances" / f"{name}.json")))
+    root, grown = tree.relaxation, tree.grow(cutoff_usd=best_usd, leaves=60)
+    assert root.bound_usd is None or root.bound_usd < 0.95 * best_usd
+    assert grown.bound_usd == pytest.approx(best_usd, rel=1e-3)
+    assert grown.bound_usd is not None
+    assert grown.bound_usd <= best_usd * (1 + 1e-6)
+    assert grown.prices is root.prices
