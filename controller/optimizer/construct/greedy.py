@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from controller.optimizer.construct.upgrade import best_upgrade
 from controller.optimizer.moves.move import shed_usd
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import LEAST_AMOUNT, AllocationState
+
+_BUDGET_PRESSURES = (2.0, 8.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,37 @@ class Greedy:
     ) -> AllocationState:
         """Build a plan from nothing.
 
+        Where both phases are done and the budget leaves demand unserved, they are done over with budgeted dollars
+        that count several times, types in the order of what they are worth for such a dollar; the best plan stands.
+
         Parameters
         ----------
         order : query types, in the order in which both phases serve them.
         idle_weight : see :func:`~controller.optimizer.construct.ranking.best_offer`.
         cover_first : whether the first phase is done at all.
         """
+        state = self._construct(order, idle_weight, cover_first)
+        if not cover_first or not np.isfinite(self.space.budget_usd) or not state.unmet.any():
+            return state
+        thrifty = self._by_worth()
+        for pressure in _BUDGET_PRESSURES:
+            dear = Greedy.of(under_pressure(self.space, pressure))
+            shares = dear._construct(thrifty, idle_weight, cover_first).shares
+            other = AllocationState.of_shares(self.space, shares)
+            if other.keeps_limits and other.cost_usd() < state.cost_usd():
+                state = other
+        return state
+
+    def _by_worth(self) -> list[int]:
+        """Return the types by the penalty that a dollar of rent saves at most, the greatest first."""
+        space = self.space
+        load = np.maximum(space.compute, space.memory)
+        rent_usd = np.where(space.allowed, space.rent_usd * load, np.inf).min(axis=1, initial=np.inf)
+        penalty_usd = space.unmet_usd + space.shortfall_usd * (1.0 - space.max_unmet)
+        worth = penalty_usd / np.maximum(rent_usd, np.finfo(float).tiny)
+        return [int(i) for i in np.argsort(-worth, kind="stable")]
+
+    def _construct(self, order: Sequence[int], idle_weight: float, cover_first: bool) -> AllocationState:
         state = AllocationState(self.space)
         if cover_first:
             self._cover(state, order)
@@ -102,6 +129,21 @@ class Greedy:
         unmet[i] = max(unmet[i] - amount, 0.0)
         saved = float(shed_usd(state.space, state.unmet)[i] - shed_usd(state.space, unmet)[i])
         return saved / amount
+
+
+def under_pressure(space: SearchSpace, pressure: float) -> SearchSpace:
+    """Return the space with each budgeted dollar counting ``1 + pressure`` times.
+
+    Where a budget binds, a dollar of rent that one type saves is worth more than a dollar of its delay penalty.
+    """
+    return replace(
+        space,
+        rent_usd=space.rent_usd * (1.0 + pressure),
+        open_usd=space.open_usd * (1.0 + pressure),
+        token_usd=space.token_usd * (1.0 + pressure),
+        route_usd=space.route_usd + pressure * space.token_usd[:, None],
+        budget_usd=space.budget_usd * (1.0 + pressure),
+    )
 
 
 def _may_open(state: AllocationState, d: int) -> bool:
