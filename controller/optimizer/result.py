@@ -31,6 +31,7 @@ class Result:
     method : who made it.
     iterations : starts of AGH, nodes of a MILP.
     conflict : where infeasible, what clashes, in words.
+    expected_usd : the expected cost over the demand scenarios that the solve was given, if any.
     """
 
     plan: Plan | None
@@ -43,6 +44,7 @@ class Result:
     evaluation: Evaluation | None
     conflict: tuple[str, ...] = ()
     iterations: int = 0
+    expected_usd: float | None = None
 
     @property
     def is_feasible(self) -> bool:
@@ -60,6 +62,7 @@ class Result:
         lower_bound_usd: float | None = None,
         proved: bool = False,
         iterations: int = 0,
+        expected_usd: float | None = None,
     ) -> Result:
         """Judge a plan and wrap it up.
 
@@ -92,6 +95,7 @@ class Result:
             method=method,
             evaluation=evaluation,
             iterations=iterations,
+            expected_usd=expected_usd,
         )
 
     @classmethod

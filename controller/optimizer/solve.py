@@ -24,6 +24,7 @@ from controller.optimizer.relaxation import add_lower_bound
 from controller.optimizer.reroute import within_limits
 from controller.optimizer.result import Result
 from controller.optimizer.routing import place_idle_types
+from controller.optimizer.scenarios import ExpectedCost, Scenarios, improve
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
@@ -66,6 +67,7 @@ def solve(
     initial: Plan | None = None,
     method: str = "agh",
     clock: Callable[[], float] = time.perf_counter,
+    scenarios: Scenarios | None = None,
 ) -> Result:
     """Find a cheap plan.
 
@@ -78,6 +80,8 @@ def solve(
         ``incumbent``.
     method : a name of :data:`METHODS`.
     clock : returns seconds; only measures ``runtime_s``.
+    scenarios : demands that may come instead of the instance's own. The plan is then changed while that lowers its
+        *expected* cost (:mod:`controller.optimizer.scenarios`), for ``params.fallback_s`` beyond a time limit at most.
 
     Returns
     -------
@@ -103,14 +107,23 @@ def solve(
             return Result.infeasible(
                 method=method, runtime_s=clock() - started, conflict=conflict, iterations=search.iterations
             )
+    plan, proved, expected_usd = _plan(search), search.proved_optimal, None
+    if scenarios is not None:
+        hedged = improve(
+            instance, *plan.arrays(instance), scenarios, lambda: stop.remaining_s() <= -params.fallback_s
+        )
+        expected_usd = ExpectedCost(instance, scenarios).of(*hedged).total_usd
+        changed = Plan.of_arrays(instance, *hedged)
+        plan, proved = changed, proved and changed == plan
     return Result.of_plan(
         instance,
-        _plan(search),
+        plan,
         method=method,
         runtime_s=clock() - started,
         lower_bound_usd=search.lower_bound_usd,
-        proved=search.proved_optimal,
+        proved=proved,
         iterations=search.iterations,
+        expected_usd=expected_usd,
     )
 
 
