@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -34,16 +35,36 @@ class DeadLetters:
         sends its letter, once more. The other way round, the letter would be lost.
         """
         while letters:
-            sent = await asyncio.gather(*map(self._send, letters))
-            letters = [letter for letter, is_there in zip(letters, sent, strict=True) if not is_there]
+            # Handed over one after another: of many that wait for room in a batch, each one that finds some wakes all.
+            on_their_way = [await self._hand_over(letter) for letter in letters]
+            outcomes = await asyncio.gather(*on_their_way, return_exceptions=True)
+            letters = [
+                letter for letter, found in zip(letters, outcomes, strict=True) if _failed(letter, found)
+            ]
             if letters:
                 await asyncio.sleep(_RETRY_S)
 
-    async def _send(self, letter: DeadLetter) -> bool:
-        key = f"{letter.topic}/{letter.partition}/{letter.offset}"
+    async def _hand_over(self, letter: DeadLetter) -> Awaitable[Any]:
+        """Wait until the producer has room for a letter; return what tells of its arrival."""
         try:
-            await (await self._topic.send(key=key.encode(), value=letter.encode()))
+            arrival: Awaitable[Any] = await self._topic.send(
+                key=_name(letter).encode(), value=letter.encode()
+            )
         except (KafkaError, ProducerSendError) as error:
-            log.warning("dead_letter_repeated", letter=key, error=str(error))
-            return False
-        return True
+            arrival = asyncio.get_running_loop().create_future()
+            arrival.set_exception(error)
+        return arrival
+
+
+def _failed(letter: DeadLetter, outcome: object) -> bool:
+    """Whether a letter is to be sent again; raises what is no matter of the broker's."""
+    if not isinstance(outcome, BaseException):
+        return False
+    if not isinstance(outcome, (KafkaError, ProducerSendError)):
+        raise outcome
+    log.warning("dead_letter_repeated", letter=_name(letter), error=str(outcome))
+    return True
+
+
+def _name(letter: DeadLetter) -> str:
+    return f"{letter.topic}/{letter.partition}/{letter.offset}"
