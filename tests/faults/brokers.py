@@ -70,7 +70,7 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
     dice = case.random()
     what = list(FAULTS)[case.number % len(FAULTS)]
     length_s = _length_s(dice)
-    outcome = Outcome(what, detail={"length_s": round(length_s, 1)})
+    outcome = Outcome(what)
     workers = await world.gather(2)
     async with world.load.on():
         await asyncio.sleep(dice.uniform(0.5, 2.0))

@@ -6,12 +6,12 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from controller.errors import CoxswainError
-from tests.faults import brokers, kills, rebalances, takeovers, zombies
+from tests.faults import brokers, kills, mutations, poison, rebalances, takeovers, zombies
 from tests.faults.ledger import Ledger
 from tests.faults.trial import Case, Outcome, Trial
 from tests.faults.world import FaultWorld
@@ -31,15 +31,17 @@ class Kind:
     count: int
     short_count: int
     per_world: int = 20
-    world: dict[str, Any] = field(default_factory=dict)
+    world: Callable[[Case], dict[str, Any]] = lambda _: {}
 
 
 KINDS = (
     Kind("kill", kills.run, count=200, short_count=6),
     Kind("rebalance", rebalances.run, count=50, short_count=3),
-    Kind("broker", brokers.run, count=30, short_count=3, per_world=10, world={"is_proxied": True}),
-    Kind("zombie", zombies.run, count=100, short_count=2, world={"one_planner": False}),
+    Kind("broker", brokers.run, count=30, short_count=3, per_world=10, world=lambda _: {"is_proxied": True}),
+    Kind("zombie", zombies.run, count=100, short_count=2, world=lambda _: {"one_planner": False}),
     Kind("takeover", takeovers.run, count=20, short_count=1),
+    Kind("poison", poison.run, count=poison.BATCHES, short_count=1, per_world=poison.BATCHES),
+    Kind("mutant", mutations.run, len(mutations.NAMES), 2, per_world=1, world=mutations.world_of),
 )
 
 
@@ -64,7 +66,7 @@ class Campaign:
         folder = self._ledger.folder / f"{kind.name}-{self._seed}-{case.number}-{case.attempt}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        async with FaultWorld(self._jars, folder, hash_of(case), **kind.world).open() as world:
+        async with FaultWorld(self._jars, folder, hash_of(case), **kind.world(case)).open() as world:
             for done, case in enumerate(cases, start=1):
                 trial = await _run(kind.run, world, case)
                 self._ledger.add(trial)

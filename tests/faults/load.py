@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
@@ -28,6 +28,7 @@ class Load:
 
     def __init__(self, bootstrap: str, partitions: int, seed: int) -> None:
         self.sent: list[list[bytes]] = [[] for _ in range(partitions)]
+        self.num_sent = 0
         self.rate = RECORDS_PER_S
         self._traffic = Traffic(partitions, STEP_S, seed)
         self._producer = AIOKafkaProducer(
@@ -43,10 +44,6 @@ class Load:
 
     async def stop(self) -> None:
         await self._producer.stop()
-
-    @property
-    def num_sent(self) -> int:
-        return sum(map(len, self.sent))
 
     @asynccontextmanager
     async def on(self) -> AsyncIterator[None]:
@@ -70,11 +67,25 @@ class Load:
             await asyncio.sleep(next_s - loop.time())
 
     async def play(self, count: int) -> None:
-        """Send so many records, and wait for the broker's word on each."""
+        """Send so many records of the traffic, the clock ahead of them, and wait for the broker's word on each."""
         records = self._traffic.take(count)
-        tick = {"schema": "clock/1", "now": T0 + self._traffic.reached_s, "speed": SPEED}
-        await self._producer.send_and_wait(CLOCK, json.dumps(tick).encode(), partition=0)
-        futures = [await self._producer.send(SOURCE, raw, partition=at) for at, raw in records]
-        await asyncio.gather(*futures)
+        await self.tell_the_time()
+        await self.send(records)
         for at, raw in records:
             self.sent[at].append(raw)
+
+    @property
+    def reached_s(self) -> float:
+        """How far the traffic came, in event time since T0."""
+        return self._traffic.reached_s
+
+    async def tell_the_time(self) -> None:
+        tick = {"schema": "clock/1", "now": T0 + self.reached_s, "speed": SPEED}
+        await self._producer.send_and_wait(CLOCK, json.dumps(tick).encode(), partition=0)
+
+    async def send(self, records: Iterable[tuple[int, bytes]]) -> list[int]:
+        """Send records, and return where they stand."""
+        futures = [await self._producer.send(SOURCE, raw, partition=at) for at, raw in records]
+        offsets = [metadata.offset for metadata in await asyncio.gather(*futures)]
+        self.num_sent += len(offsets)
+        return offsets

@@ -44,6 +44,8 @@ class FaultWorld:
     is_proxied : whether workers reach the broker through the proxy.
     one_planner : see :class:`tests.faults.audit.Audit`.
     program : what workers are started through.
+
+    ``notes`` are what trials leave for those that follow in the same world.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class FaultWorld:
         self.proxy = Proxy()
         self.workers: list[WorkerProcess] = []
         self.applied: list[tuple[int, int]] = []
+        self.notes: dict[str, float] = {}
         self._started = 0
         self._audited_applied = 0
         self.broker: FaultBroker
