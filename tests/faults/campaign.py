@@ -35,8 +35,8 @@ class Kind:
 
 
 KINDS = (
-    Kind("kill", kills.run, count=200, short_count=6),
-    Kind("rebalance", rebalances.run, count=50, short_count=3),
+    Kind("kill", kills.run, count=200, short_count=5),
+    Kind("rebalance", rebalances.run, count=50, short_count=2),
     Kind("broker", brokers.run, count=30, short_count=3, per_world=10, world=lambda _: {"is_proxied": True}),
     Kind("zombie", zombies.run, count=100, short_count=2, world=lambda _: {"one_planner": False}),
     Kind("takeover", takeovers.run, count=20, short_count=1),

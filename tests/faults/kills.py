@@ -38,7 +38,9 @@ _PASSAGES = {
 }
 """A kill fires on a passage drawn from 1 to this, 60 where nothing is said; a fresh worker comes by so often."""
 _AT_RANDOM = "at random"
-SCHEDULE = (*POINTS, _AT_RANDOM, ANY, _AT_RANDOM, ANY)
+_FIRST = ("after-store", "before-publish", "during-recovery", _AT_RANDOM, ANY, "on-revoke")
+SCHEDULE = (*_FIRST, *(point for point in POINTS if point not in _FIRST), _AT_RANDOM, ANY)
+"""What trials do in turn. A short campaign comes as far as the first few."""
 _LANDS_WITHIN_S = 40.0
 
 
