@@ -75,7 +75,7 @@ class BlendsOfSets:
         for _ in range(_TURNS):
             # The line through both ends prices the mean; whoever is below that line takes the place of one of them.
             slope = np.maximum((own[row, low] - own[row, high]) / (excess[row, high] - excess[row, low]), 0.0)
-            priced = own + slope[:, None] * excess
+            priced = np.where(excess != 0, own + slope[:, None] * excess, _BARRED)
             member = priced.argmin(axis=1)
             best = np.maximum(best, priced[row, member])
             is_below = excess[row, member] < 0

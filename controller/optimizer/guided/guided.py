@@ -16,7 +16,7 @@ import numpy as np
 from controller.domain.arrays import Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
-from controller.optimizer.guided.descent import Pool, descend
+from controller.optimizer.guided.descent import Members, Pool, descend
 from controller.optimizer.guided.neighbourhoods import by_pool, by_reduced_cost, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
@@ -42,11 +42,11 @@ _LEAST_LEFT_S = 0.008
 def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is a descent or a restricted MILP."""
     space = search.space
-    if not space.num_deployments:
-        return
     if search.best is None:
         greedy = Greedy.of(space)
         search.offer(greedy.build(next(fixed_orders(space.instance))))
+    if not space.num_deployments:
+        return
     relaxation = _relaxation(search)
     hunt = Hunt(search, relaxation)
     hunt.begin()
@@ -137,6 +137,7 @@ class Hunt:
         start = start[np.sort(np.unique(space.pair[start], return_index=True)[1])][:_START_SIZE]
         if not len(start):
             return
+        self.sets.target_usd = self.search.best_usd
         until_s = self.left_s() * 0.7 if math.isfinite(self.total_s) else -math.inf
         descend(
             self.sets, np.searchsorted(self.candidates, start), self.pool, lambda: self.left_s() <= until_s
@@ -150,11 +151,16 @@ class Hunt:
         for _, members in zip(range(_SETS_PER_DESCENT), new, strict=False):
             if self.pool.usd[members] >= search.best_usd or search.out_of_time():
                 return
-            self.pool.tried.add(members)
-            program = SetProgram(search.space, np.array(members))
-            state = program.best(search.best_usd, _PROGRAMS_PER_SET)
-            if state is not None:
-                search.offer(state)
+            self._price(members)
+
+    def _price(self, members: Members) -> None:
+        """Find out what a set really costs, if that is less than the best plan does."""
+        search = self.search
+        self.pool.tried.add(members)
+        program = SetProgram(search.space, np.array(members, dtype=np.int64))
+        state = program.best(search.best_usd, _PROGRAMS_PER_SET)
+        if state is not None:
+            search.offer(state)
 
     def milp(self, at: Ints) -> None:
         """Solve the problem over the deployments ``at`` and those of the best plan; learn how many are too many."""
@@ -172,8 +178,8 @@ class Hunt:
             (lambda: self.left_s() <= until_s) if limited else (lambda: False), _MILP_NODES, _MILP_GAP
         )
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
-        if outcome.state is not None:
-            search.offer(outcome.state)
+        if outcome.state is not None and search.offer(outcome.state):
+            self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
         took_s = began_s - self.left_s() if limited else 0.0
         if not outcome.solved:
             self.size = max(self.size - 3, _LEAST_SIZE)

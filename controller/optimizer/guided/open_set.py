@@ -27,6 +27,7 @@ BARRED = 1e15
 """Price of what may not be."""
 _FIRST_STEP = 0.45
 _STEP_DECAY = 0.75
+_EASE = 0.85
 _START = 0.4
 _CHUNK = 400_000
 
@@ -89,6 +90,8 @@ class OpenSets:
         self._counts[:, -1] = 0.0
         self.high = self._rent + self._start
         self._low = np.where(middle > 1.0, self._rent, self.high)
+        #: Cost of the best plan that is known: sets above that are of no interest.
+        self.target_usd = np.inf
         self._set_limits(prices)
 
     def _set_limits(self, prices: Prices) -> None:
@@ -186,8 +189,10 @@ class OpenSets:
         per_replica, once = self.per_replica[:, sets], self.once[:, sets].sum(axis=2).T  # (L, N, K), (N, L)
         low, high = self._low[sets], self.high[sets]
         limited = len(self.limit) > 0
+        price = np.minimum(price, high + np.einsum("nl,lnk->nk", limit_usd, per_replica))
         best = np.full(len(sets), -np.inf)
         best_price, best_limit, loads, step = price, limit_usd, np.zeros(sets.shape), _FIRST_STEP
+        weight = 0.0
         extra: Floats | float = 0.0
         for _ in range(steps):
             if limited:
@@ -200,7 +205,8 @@ class OpenSets:
             better = total > best
             best = np.where(better, total, best)
             best_price = np.where(better[:, None], price, best_price)
-            loads = np.where(better[:, None], load, loads)
+            loads += step * load
+            weight += step
             fewest = np.where(price <= first, counts[0], np.where(price <= second, counts[1], counts[2]))
             most = np.where(price < first, counts[0], np.where(price < second, counts[1], counts[2]))
             replicas = np.clip(load, fewest, most)
@@ -218,14 +224,13 @@ class OpenSets:
             move = step * np.clip(load - replicas, -1.0, 1.0) * np.maximum(high, price)
             price = np.clip(price + move, floor, ceiling)
             step *= _STEP_DECAY
-        return Estimates(best + self._impossible(sets, None), best_price, best_limit, loads)
+        return Estimates(best + self._impossible(sets, None), best_price, best_limit, loads / weight)
 
     def _given(self, sets: Ints, steps: int, price: Floats, limit_usd: Floats, replicas: Floats) -> Estimates:
         routing = _Routing(self, sets)
         cost, scale = self.cost(replicas, sets).sum(axis=1), self.high[sets]
-        reach = np.maximum(1.0, 0.1 * replicas)
         best = np.full(len(sets), -np.inf)
-        best_price, loads, step = price, np.zeros(sets.shape), _FIRST_STEP
+        best_price, loads, ease = price, np.zeros(sets.shape), 1.0
         for _ in range(steps):
             usd, load, _ = routing.best(price, None)
             total = usd + cost - (price * replicas).sum(axis=1)
@@ -233,9 +238,13 @@ class OpenSets:
             best = np.where(better, total, best)
             best_price = np.where(better[:, None], price, best_price)
             loads = np.where(better[:, None], load, loads)
-            over = np.clip((load - replicas) / reach, -1.0, 1.0)
-            price = np.maximum(price + step * over * np.maximum(scale, price), 0.0)
-            step *= _STEP_DECAY
+            # Polyak's step: towards a value that would put the set out of the question.
+            over = scale * (load - replicas)
+            over = np.where((over < 0) & (price <= 0), 0.0, over)
+            target = np.clip(self.target_usd, best + 0.02 * np.abs(best), best + 0.5 * np.abs(best))
+            length = ease * (target - total) / np.maximum((over * over).sum(axis=1), 1e-12)
+            price = np.maximum(price + length[:, None] * scale * over, 0.0)
+            ease *= _EASE
         return Estimates(best + self._impossible(sets, replicas), best_price, limit_usd, loads)
 
     def whole(self, sets: Ints, relaxed: Estimates, steps: int) -> tuple[Estimates, Floats]:
