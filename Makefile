@@ -7,10 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test lint format bench lock clean
+.PHONY: help venv demo test lint format bench bench-stream faults lock clean
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 venv: $(READY)  ## set up .venv from the lock file
 
@@ -38,6 +38,12 @@ format: $(READY)  ## format the code, and mend what can be mended
 
 bench: $(READY)  ## compare the optimizer's methods on the shared instances
 	$(BIN)/python -m tests.benchmarks.optimizer $(ARGS)
+
+bench-stream: $(READY)  ## compare ingest with Faust, aiokafka and others on a Kafka of its own; time plans (about 3 min)
+	$(BIN)/python -m tests.benchmarks.stream $(ARGS)
+
+faults: $(READY)  ## break things on purpose on a real Kafka, and recount everything (hours; ARGS=--short: minutes)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \

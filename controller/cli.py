@@ -12,10 +12,11 @@ _COMMANDS = {
     "demo": "controller.commands.demo:demo_command",
     "worker": "controller.commands.worker:worker_command",
     "router": "controller.commands.router:router_command",
-    "replay": "replay.cli:replay_command",
+    "replay": "controller.commands.replay:replay_command",
     "plans": "controller.commands.plans:plans_command",
     "topics": "controller.commands.topics:topics_command",
     "solve": "controller.commands.solve:solve_command",
+    "backtest": "controller.commands.backtest:backtest_command",
     "check": "controller.commands.check:check_command",
 }
 

@@ -5,11 +5,13 @@ Durations are in seconds. A setting that is unknown, out of range or at odds wit
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSettingsError
 
 from controller.errors import SettingsError
 from controller.yaml_file import load_yaml
@@ -20,15 +22,106 @@ class _Section(BaseModel):
 
 
 class KafkaSettings(_Section):
-    """How to reach the broker, and how soon to give up on it."""
+    """How to reach the broker, how to be let in, and how soon to give up on it."""
 
     bootstrap_servers: str = Field(default="127.0.0.1:9092", min_length=1)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_ca_file: Path | None = Field(default=None, description="PEM; without it, the system's authorities")
+    ssl_cert_file: Path | None = Field(default=None, description="PEM of this client, for mutual TLS")
+    ssl_key_file: Path | None = Field(default=None, description="PEM of its key, not encrypted")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = Field(default=None, min_length=1)
+    sasl_password: SecretStr | None = Field(
+        default=None, min_length=1, description="by the environment; never in the settings file"
+    )
+    sasl_password_file: Path | None = Field(default=None, description="holds the password and nothing else")
+    allow_plaintext_password: bool = Field(default=False, description="lets SASL_PLAINTEXT pass")
     session_timeout_s: float = Field(
         default=20.0, gt=0, description="a silent worker loses its partitions after it"
     )
     heartbeat_interval_s: float = Field(default=3.0, gt=0)
     request_timeout_s: float = Field(default=15.0, gt=0)
     commit_interval_s: float = Field(default=1.0, gt=0)
+    stall_timeout_s: float = Field(
+        default=60.0, gt=0, description="a worker that has records to read and reads none ends after it"
+    )
+
+    @model_validator(mode="after")
+    def _security_is_whole(self) -> Self:
+        protocol = self.security_protocol
+        has_sasl, has_tls = protocol.startswith("SASL"), protocol.endswith("SSL")
+        given = (self.sasl_password is not None) + (self.sasl_password_file is not None)
+        if has_sasl and (self.sasl_mechanism is None or self.sasl_username is None or given != 1):
+            raise ValueError(
+                f"{protocol} needs sasl_mechanism, sasl_username, and one of sasl_password and sasl_password_file"
+            )
+        if not has_sasl and (self.sasl_mechanism is not None or self.sasl_username is not None or given):
+            raise ValueError(f"sasl_* settings need security_protocol SASL_SSL, not {protocol}")
+        if has_sasl and not has_tls and not self.allow_plaintext_password:
+            raise ValueError(
+                "SASL_PLAINTEXT sends a password over the network unprotected: use SASL_SSL, "
+                "or set allow_plaintext_password"
+            )
+        files = (self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
+        if not has_tls and any(file is not None for file in files):
+            raise ValueError(f"ssl_* settings need security_protocol SSL or SASL_SSL, not {protocol}")
+        if (self.ssl_cert_file is None) != (self.ssl_key_file is None):
+            raise ValueError("ssl_cert_file and ssl_key_file go together")
+        return self
+
+    def security_options(self) -> dict[str, Any]:
+        """Return what :class:`controller.kafka.KafkaConnection` takes as ``security``; files are read now.
+
+        Raises
+        ------
+        SettingsError : a file cannot be read, or is not what it should be.
+        """
+        options: dict[str, Any] = {"security_protocol": self.security_protocol}
+        if self.security_protocol.endswith("SSL"):
+            options["ssl_context"] = self._ssl_context()
+        if self.sasl_mechanism is not None:
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self._password(),
+            }
+        return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                "kafka.ssl_ca_file", f"must be readable PEM: {error}", str(self.ssl_ca_file)
+            ) from None
+        if self.ssl_cert_file is not None:
+            try:
+                # A password of nothing: an encrypted key is refused, instead of asked for on the terminal.
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, password="")
+            except (OSError, ssl.SSLError) as error:
+                raise SettingsError(
+                    "kafka.ssl_cert_file",
+                    f"must be readable PEM with its key: {error}",
+                    str(self.ssl_cert_file),
+                ) from None
+        return context
+
+    def _password(self) -> str:
+        if self.sasl_password is not None:
+            return self.sasl_password.get_secret_value()
+        assert self.sasl_password_file is not None  # noqa: S101 - one of the two is there
+        try:
+            password = self.sasl_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise SettingsError(
+                "kafka.sasl_password_file", f"cannot be read: {reason}", str(self.sasl_password_file)
+            ) from None
+        if not password:
+            raise SettingsError(
+                "kafka.sasl_password_file", "must hold a password", str(self.sasl_password_file)
+            )
+        return password
 
 
 class HorizonSettings(_Section):
@@ -134,7 +227,7 @@ class Settings(BaseSettings):
 def load_settings(path: Path | None) -> Settings:
     """Read settings from a YAML file (none: the defaults) and the environment.
 
-    A relative ``catalog`` is looked for beside the file.
+    A relative ``catalog``, and the files of ``kafka``, are looked for beside the file.
 
     Raises
     ------
@@ -146,17 +239,33 @@ def load_settings(path: Path | None) -> Settings:
         if loaded is not None and not isinstance(loaded, dict):
             raise SettingsError(str(path), "must be a mapping of settings", loaded)
         written = loaded or {}
+    kafka = written.get("kafka")
+    if isinstance(kafka, dict) and "sasl_password" in kafka:
+        raise SettingsError(
+            "kafka.sasl_password",
+            "must not stand in the settings file: use COXSWAIN_KAFKA__SASL_PASSWORD or sasl_password_file",
+        )
     try:
         settings = Settings(**written)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
         rule = str(first["msg"]).removeprefix("Value error, ")
-        if first["type"] == "value_error":
+        # A value that is refused may be a password, under its own name or under one that was misspelt.
+        if first["type"] == "value_error" or where.startswith("kafka"):
             raise SettingsError(where, rule) from None
         raise SettingsError(where, rule, first["input"]) from None
+    except UnreadableSettingsError as error:
+        raise SettingsError("environment", str(error)) from None
     except TypeError as error:
         raise SettingsError(str(path), f"names must be text: {error}") from None
-    if path is not None and settings.catalog is not None and not settings.catalog.is_absolute():
-        settings = settings.model_copy(update={"catalog": path.parent / settings.catalog})
-    return settings
+    return settings if path is None else _beside(path.parent, settings)
+
+
+def _beside(folder: Path, settings: Settings) -> Settings:
+    """Resolve the files that settings name, from the folder of the settings file."""
+    kafka = settings.kafka
+    files = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file", "sasl_password_file")
+    named = {name: folder / file for name in files if (file := getattr(kafka, name)) is not None}
+    catalog = None if settings.catalog is None else folder / settings.catalog
+    return settings.model_copy(update={"catalog": catalog, "kafka": kafka.model_copy(update=named)})

@@ -174,6 +174,7 @@ def replay_command(
                     query_types=source.query_types,
                     drain_s=drain_s,
                     on_progress=display.show,
+                    security=click.get_current_context().obj or {},
                 )
                 report = asyncio.run(_until_terminated(replayer, requests))
     except InputError as error:

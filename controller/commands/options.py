@@ -63,4 +63,5 @@ def read_settings(config: Path | None, bootstrap: str | None = None) -> Settings
 
 def connection_of(settings: Settings, client_id: str) -> KafkaConnection:
     """Return how to reach the settings' broker."""
-    return KafkaConnection(settings.kafka.bootstrap_servers, client_id=client_id)
+    kafka = settings.kafka
+    return KafkaConnection(kafka.bootstrap_servers, client_id=client_id, security=kafka.security_options())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -41,6 +42,7 @@ def worker_command(config: Path | None, bootstrap: str | None) -> None:
 
     Ctrl-C or SIGTERM stops it. Killing it is safe: what it counted is counted, and the plan in force stays.
     """
+    signal.signal(signal.SIGTERM, _nothing_to_stop_yet)  # until the worker takes care of it itself
     settings = read_settings(config, bootstrap)
     try:
         asyncio.run(_run(settings))
@@ -49,6 +51,10 @@ def worker_command(config: Path | None, bootstrap: str | None) -> None:
         logging.shutdown()
         # Not sys.exit: a thread of the part that failed may hang, and must not keep a dead worker's partitions.
         os._exit(EXIT_FAILURE)
+
+
+def _nothing_to_stop_yet(*_: object) -> None:
+    raise SystemExit(0)
 
 
 async def _run(settings: Settings) -> None:

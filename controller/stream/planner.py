@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import time
 from dataclasses import replace
 
 from aiokafka import AIOKafkaProducer
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from controller.clock import Clock
 from controller.demand.window import DemandWindow
 from controller.domain.catalog import Catalog
-from controller.errors import BrokerError, MessageError
+from controller.errors import BrokerError, MessageError, WorkerError
 from controller.horizon import begin, conclude, next_horizon_start_s, overdue_start_s, tick
 from controller.kafka import KafkaConnection
 from controller.kill_points import passing
@@ -233,15 +234,24 @@ class Planner:
         """Publish until the broker confirms it; an unknown outcome is repeated, with the same number.
 
         Returns False where planning became another worker's in the meantime.
+
+        Raises
+        ------
+        WorkerError : the broker confirmed nothing for as long as a worker may stand still.
         """
         assert self._producer is not None  # noqa: S101 - run() made it
         message = plan_message(record)
+        patience_s, started_s = self._settings.kafka.stall_timeout_s, time.monotonic()
         while tenure == self._tenure:
             try:
                 await self._producer.send_and_wait(
                     Topic.PLANS.value, message.encode(), key=message.fleet.encode(), partition=0
                 )
             except KafkaError as error:
+                if time.monotonic() - started_s >= patience_s:
+                    raise WorkerError(
+                        f"plan {message.plan_id}: no word of the broker for {patience_s:g} s: {error}"
+                    ) from error
                 log.warning("publish_repeated", plan_id=message.plan_id, error=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:

@@ -11,6 +11,7 @@ recovered. Commits are made all the same, for the tools that show a group's lag.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,6 +29,7 @@ MAX_CHUNK_RECORDS = 5000
 FETCH_MAX_WAIT_MS = 50
 _FETCH_TIMEOUT_S = 0.25
 """A fetch knows only of partitions that were active when it began; this is how long the others wait for the next."""
+_POSITION_TIMEOUT_S = 5.0
 _FRESH_MS = 5000.0
 """An answer of the broker about a partition's end is news for this long."""
 
@@ -194,6 +196,25 @@ class ChunkConsumer(Consumer):
         """
         if tp.topic not in self._owner.chunk_topics:
             super().verify_event_path(now, tp)
+
+    async def is_behind(self, tp: TP, processed: int | None) -> bool:
+        """Whether a chunk topic's partition has records to deliver, or that were delivered and are not processed.
+
+        ``processed`` is the offset after the last chunk that is done with; None before the first. A partition of which
+        nothing is known may hold anything. Where the fetch stands is asked of aiokafka, since the last offsets of a
+        partition need not be records.
+        """
+        delivered, highwater = self._next_offset.get(tp), self.highwater(tp)
+        if delivered is None or highwater is None:
+            return True
+        if processed is not None and processed < delivered:
+            return True
+        try:
+            async with asyncio.timeout(_POSITION_TIMEOUT_S):
+                position = await self.position(tp)
+        except TimeoutError:
+            return True
+        return position is None or position < highwater
 
     def is_at_end(self, tp: TP, next_offset: int) -> bool:
         """Whether a partition holds nothing from ``next_offset`` on, by what the broker said a moment ago.

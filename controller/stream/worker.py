@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, cast
 
 from faust.types import TP
@@ -19,11 +19,13 @@ from controller.kill_points import passing
 from controller.logs import get_logger
 from controller.settings import Settings
 from controller.stream.clock_follower import follow_clock
+from controller.stream.credentials import faust_credentials
 from controller.stream.dead_letters import DeadLetters
 from controller.stream.ingest import Decoded, Ingest
 from controller.stream.memory import PlannerMemory
 from controller.stream.planner import Planner
 from controller.stream.solver import SolverProcess
+from controller.stream.stall import LOOK_S, StallWatch
 from controller.stream.tables import INGEST_TABLE, PLANNER_TABLE
 from controller.stream.transport import Chunk, ChunkApp, ChunkConsumer
 from schemas import Topic
@@ -69,6 +71,8 @@ class Worker:
             SolverProcess(settings.solver),
         )
         self._owned: set[TP] = set()
+        self._processed: dict[TP, int] = {}
+        self._waits_for_clock = False
         self._dead_letters = DeadLetters(_raw_topic(self.app, Topic.DEAD_LETTER))
         self._demand = _raw_topic(self.app, Topic.DEMAND)
         self.app.agent(_raw_topic(self.app, Topic.REQUEST_RATE), name="ingest")(self._count)
@@ -87,6 +91,7 @@ class Worker:
     def partitions_ready(self, ends: Mapping[TP, int]) -> None:
         """Begin with the partitions that are ours now."""
         self._owned = set(ends)
+        self._processed.clear()
         for tp, end in ends.items():
             if tp.topic == Topic.DEMAND:
                 self._planner.own(end)
@@ -113,17 +118,22 @@ class Worker:
                 await self._consumer.read_again(event.message.tp, missing_from)
                 continue
             decoded = self._ingest.decode(chunk)
+            self._waits_for_clock = True
             await self._wait_for_clock(decoded)
+            self._waits_for_clock = False
             letters = self._ingest.count(partition, decoded)
             passing("after-count")
             await self._dead_letters.bury(letters)
             passing("before-store")
             self._ingest.store(partition)
+            self._processed[event.message.tp] = chunk.offsets[-1] + 1
             passing("after-store")
 
     async def _observe(self, stream: Any) -> None:
         async for event in stream.events():
-            self._planner.take(cast(Chunk, event.value))
+            chunk = cast(Chunk, event.value)
+            self._planner.take(chunk)
+            self._processed[event.message.tp] = chunk.offsets[-1] + 1
 
     async def _wait_for_clock(self, decoded: Decoded) -> None:
         """Wait until the replayer's clock has reached a chunk's events; the two travel on different topics."""
@@ -158,6 +168,18 @@ class Worker:
                 await self._demand.send(key=str(partition).encode(), value=snapshot, partition=0)
                 passing("after-demand")
 
+    async def _watch_for_stalls(self) -> None:
+        """End with an error where something is there to be read, and nothing is read."""
+        watch, loop = StallWatch(self._settings.kafka.stall_timeout_s), asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            behind: dict[str, int] = {}
+            for tp in [tp for tp in self._consumer.assignment() if tp.topic in self.chunk_topics]:
+                processed = self._processed.get(tp)
+                if not self._waits_for_clock and await self._consumer.is_behind(tp, processed):
+                    behind[f"{tp.topic}/{tp.partition}"] = processed or 0
+            watch.look(loop.time(), behind)
+
     async def run(self) -> None:
         """Run until SIGINT or SIGTERM, or until a part fails; then stop everything.
 
@@ -169,21 +191,36 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopping.set)
-        await self.app.start()
-        parts = {
-            asyncio.create_task(self._planner.run(), name="planner"),
-            asyncio.create_task(self._publish_demand(), name="demand"),
-            asyncio.create_task(self.app.wait_until_stopped(), name="faust"),
-        }
-        if isinstance(self._clock, ReplayClock):
-            parts.add(asyncio.create_task(follow_clock(self._connection, self._clock), name="clock"))
         told = asyncio.create_task(stopping.wait(), name="signal")
-        await asyncio.wait({*parts, told}, return_when=asyncio.FIRST_COMPLETED)
+        starting = asyncio.create_task(self.app.start(), name="start")
+        await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+        parts = {starting}
+        if starting.done() and not starting.exception():
+            parts = {asyncio.create_task(part, name=name) for name, part in self._parts().items()}
+            await asyncio.wait({*parts, told}, return_when=asyncio.FIRST_COMPLETED)
         failed = next((part for part in parts if part.done()), None)
         failure = None if failed is None else failed.exception() or self.app.crash_reason
-        await self._stop({*parts, told})
+        try:
+            await self._stop({*parts, told})
+        except WorkerError as error:
+            if failed is None:
+                raise
+            log.warning("worker_hangs", error=str(error))
+        if isinstance(failure, WorkerError):
+            raise failure
         if failed is not None:
             raise WorkerError(f"the worker's {failed.get_name()} failed: {failure!r}") from failure
+
+    def _parts(self) -> dict[str, Coroutine[Any, Any, Any]]:
+        parts: dict[str, Coroutine[Any, Any, Any]] = {
+            "planner": self._planner.run(),
+            "demand": self._publish_demand(),
+            "stall watch": self._watch_for_stalls(),
+            "faust": self.app.wait_until_stopped(),
+        }
+        if isinstance(self._clock, ReplayClock):
+            parts["clock"] = follow_clock(self._connection, self._clock)
+        return parts
 
     async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
         for task in tasks:
@@ -202,6 +239,7 @@ def _faust_app(settings: Settings, connection: KafkaConnection, source_partition
     return ChunkApp(
         settings.app_id,
         broker=[f"kafka://{server.strip()}" for server in connection.bootstrap_servers.split(",")],
+        broker_credentials=faust_credentials(connection),
         store="memory://",
         datadir=settings.data_dir,
         topic_partitions=source_partitions,

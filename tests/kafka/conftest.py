@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+MakeWorld = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +49,44 @@ def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
     $KAFKA_BOOTSTRAP must name a cluster for tests: Coxswain's topics are made on it.
     """
     return os.environ.get("KAFKA_BOOTSTRAP") or str(request.getfixturevalue("own_kafka_bootstrap"))
+
+
+@pytest.fixture
+def make_world_at(harness: ModuleType, tmp_path: Path) -> MakeWorld:
+    """Opens a world on a cluster, whose topics `coxswain topics create` makes anew.
+
+    ``make_world_at(bootstrap, partitions, replication_factor, **changes of the settings)``.
+    """
+
+    @asynccontextmanager
+    async def opened(
+        bootstrap: str, partitions: int, replication_factor: int = 1, **changes: Any
+    ) -> AsyncIterator[Any]:
+        made = harness.World(bootstrap, tmp_path, partitions, **changes)
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            own = [name for name in await admin.list_topics() if not name.startswith("__")]
+            await admin.delete_topics(own)
+            await harness.until_topics_are_gone(admin, own)
+        finally:
+            await admin.close()
+        command = [sys.executable, "-m", "controller", "topics", "create", "--config", str(made.settings)]
+        subprocess.run(
+            [*command, "--partitions", str(partitions), "--replication-factor", str(replication_factor)],
+            check=True,
+        )
+        async with made.open():
+            yield made
+
+    return opened
+
+
+@pytest.fixture
+def make_kafka_world(make_world_at: MakeWorld, own_kafka_bootstrap: str) -> MakeWorld:
+    """The same on our own node: ``make_kafka_world(partitions, **changes)``."""
+
+    def opened(partitions: int, **changes: Any) -> AbstractAsyncContextManager[Any]:
+        return make_world_at(own_kafka_bootstrap, partitions, **changes)
+
+    return opened

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 PARTITIONS = 4
 
 
 @pytest.fixture
-async def world(harness: ModuleType, own_kafka_bootstrap: str, tmp_path: Path) -> Any:
-    """A world whose topics `coxswain topics create` made anew."""
-    made = harness.World(own_kafka_bootstrap, tmp_path, PARTITIONS)
-    admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka_bootstrap)
-    await admin.start()
-    try:
-        own = [name for name in await admin.list_topics() if not name.startswith("__")]
-        await admin.delete_topics(own)
-        await harness.until_topics_are_gone(admin, own)
-    finally:
-        await admin.close()
-    command = [sys.executable, "-m", "controller", "topics", "create", "--config", str(made.settings)]
-    subprocess.run([*command, "--partitions", str(PARTITIONS), "--replication-factor", "1"], check=True)
-    async with made.open():
+async def world(make_kafka_world: Any) -> AsyncIterator[Any]:
+    """A world on our own node."""
+    async with make_kafka_world(PARTITIONS) as made:
         yield made
 
 

@@ -35,6 +35,8 @@ SETTINGS = settings(Settings)
 def written(default: Any) -> str:
     if default is None:
         return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

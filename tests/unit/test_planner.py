@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from controller.clock import ReplayClock
 from controller.domain.catalog import read_catalog
 from controller.domain.entities import DeploymentKey
 from controller.domain.plan import Deployment, Plan, Route
+from controller.errors import WorkerError
 from controller.kafka import KafkaConnection
 from controller.records import SolverAnswer
 from controller.settings import Settings
@@ -124,6 +126,7 @@ class Planning:
         self.clock = ReplayClock(T)
         self.partitions = partitions
         self.written = 0
+        self.task: asyncio.Task[None] | None = None
         self.planner: Planner = self.new_planner()
 
     def new_planner(self) -> Planner:
@@ -196,11 +199,11 @@ async def _running(made: Planning, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     monkeypatch.setattr(module, "newest_plan", made.broker.newest)
     monkeypatch.setattr(module, "_POLL_S", 0)
     monkeypatch.setattr(module, "_RETRY_S", 0)
-    task = asyncio.create_task(made.planner.run())
+    made.task = asyncio.create_task(made.planner.run())
     yield made
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    made.task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, WorkerError):
+        await made.task
 
 
 async def test_a_publish_of_unknown_outcome_is_repeated_as_it_was(planning: Planning) -> None:
@@ -352,3 +355,26 @@ async def test_what_was_said_before_a_takeover_does_not_pass_for_silence_since(
     planning.tell(70, partition=1, at_end=True)
     plan = (await planning.plans(2))[-1]
     assert (plan.decision.name, plan.horizon_start) == ("kept", T + 120)
+
+
+async def test_a_publish_that_is_never_confirmed_ends_the_worker_in_the_end(
+    planning: Planning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+
+    def moves_on() -> float:
+        nonlocal now_s
+        now_s += 1.0
+        return now_s
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=moves_on))
+    planning.planner.own(0)
+    planning.broker.refusals = 10**9
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.until(lambda: planning.task is not None and planning.task.done())
+    assert planning.task is not None
+    with pytest.raises(WorkerError, match=r"plan main-0-1: no word of the broker for 60 s: .*no answer"):
+        planning.task.result()
+    assert len(planning.broker.attempts) == 60
+    assert len(set(planning.broker.attempts)) == 1

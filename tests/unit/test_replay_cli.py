@@ -316,8 +316,12 @@ def test_an_unreachable_broker_is_one_clear_failure(azure: Path) -> None:
     assert address in result.stderr.splitlines()[-1]
 
 
-def test_it_is_a_command_of_coxswain() -> None:
-    assert main.get_command(click.Context(main), "replay") is replay_command
+def test_it_is_a_command_of_coxswain_with_all_its_options_and_the_settings() -> None:
+    ours = main.get_command(click.Context(main), "replay")
+    assert ours is not None
+    names = {param.name for param in ours.params}
+    assert names - {param.name for param in replay_command.params} == {"config"}
+    assert names >= {param.name for param in replay_command.params}
 
 
 @pytest.mark.traces

@@ -48,6 +48,11 @@ async def test_the_same_request_and_iterations_give_the_same_plan() -> None:
     ("code", "reason", "detail"),
     [
         ("time.sleep(60)", "timeout", "not done after"),
+        (
+            "import signal; [signal.signal(s, signal.SIG_IGN) for s in (15, 2, 1)]; [0 for _ in iter(int, 1)]",
+            "timeout",
+            "not done after",
+        ),
         ("sys.exit(3)", "crashed", "exit code 3"),
         ("print('no json', flush=True)", "crashed", "no JSON"),
         ("print('[1]', flush=True)", "crashed", "no answer"),
@@ -97,6 +102,19 @@ async def test_a_killed_solver_takes_its_children_with_it(tmp_path: Path) -> Non
             return
         await asyncio.sleep(0.01)
     pytest.fail("the solver's child lives on")
+
+
+async def test_a_solver_that_eats_memory_is_stopped_by_its_limit_and_says_so() -> None:
+    greedy = (
+        sys.executable,
+        "-c",
+        "import sys; sys.argv = ['x', '1024']; import controller.stream.solver_process as s; "
+        "s.answer = lambda q: [bytearray(2**26) for _ in range(2**10)]; s.main()",
+    )
+    said = await ask(greedy)
+    assert isinstance(said, SolverFailure)
+    assert said.reason == "crashed"
+    assert "MemoryError" in said.detail
 
 
 async def test_what_a_library_prints_does_not_pass_for_an_answer() -> None:
