@@ -9,7 +9,7 @@ is. The bound is the least of all leaves; where a leaf is whole, its program's s
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ class BoundTree:
         self._labels = (np.zeros_like(each), space.tier, model, space.pair, each)
         first = first_prices(space, prices)
         if not space.num_deployments:
-            self.relaxation = nothing_opens(space, first)
+            self.relaxation = nothing_opens(space, first[0])
             return
         self._generation = ColumnGeneration(space, start)
         self._root = self._solve(first, {}, None, should_stop, np.inf, rounds)
@@ -102,7 +102,7 @@ class BoundTree:
                 break
             leaf = heapq.heappop(self._open)[2]
             if leaf.may_rise > self._gap:
-                self._solve(leaf.prices, leaf.branches, leaf, should_stop, cutoff_usd)
+                self._solve([leaf.prices], leaf.branches, leaf, should_stop, cutoff_usd)
                 continue
             split = self._undecided(leaf)
             if split is None:
@@ -113,7 +113,7 @@ class BoundTree:
             for at_least, limit in ((False, np.floor(amount)), (True, np.floor(amount) + 1.0)):
                 branch = self._branch(members, counts_replicas, at_least)
                 branches = {**leaf.branches, branch: float(limit)}
-                self._solve(leaf.prices, branches, leaf, should_stop, cutoff_usd)
+                self._solve([leaf.prices], branches, leaf, should_stop, cutoff_usd)
         leaves_now = [*self._closed, *(leaf for _, _, leaf in self._open)]
         if leaves_now:
             usd = min(leaf.usd for leaf in leaves_now)
@@ -123,7 +123,7 @@ class BoundTree:
 
     def _solve(
         self,
-        prices: Prices,
+        centers: Sequence[Prices],
         branches: Mapping[Branch, float],
         parent: _Leaf | None,
         should_stop: Callable[[], bool],
@@ -132,7 +132,7 @@ class BoundTree:
     ) -> _Leaf:
         """Add the leaf of ``branches``; what is true of its parent is true of it."""
         bound, usage = self._generation.run(
-            prices, should_stop, rounds=rounds, gap=self._gap, cutoff_usd=cutoff_usd, branches=branches
+            centers, should_stop, rounds=rounds, gap=self._gap, cutoff_usd=cutoff_usd, branches=branches
         )
         exact = self._generation.exact_bound(bound.prices, branches)
         usd, opened = exact.usd, exact.usd + exact.rise_usd

@@ -6,8 +6,8 @@ cost of every plan (Lagrangian duality), whether or not the generation has come 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from controller.optimizer.state import AllocationState
 _COLUMNS_PER_ROUND = 40
 _SMOOTHING = 0.3
 _ROUNDING = 1e-9
+_PRICE_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,7 @@ class ColumnGeneration:
 
     def run(
         self,
-        center: Prices,
+        centers: Sequence[Prices],
         should_stop: Callable[[], bool],
         *,
         rounds: int,
@@ -85,7 +86,7 @@ class ColumnGeneration:
 
         Parameters
         ----------
-        center : prices to start from; every round keeps a part of the best ones so far.
+        centers : prices to start from; every round keeps a part of the best ones so far.
         should_stop : asked once a round.
         rounds : most programs to solve. ``gap``: relative distance of bound and program that is close enough.
         cutoff_usd : a bound that is high enough.
@@ -93,9 +94,12 @@ class ColumnGeneration:
         """
         space, pricer, master = self.space, self._pricer, self._master
         self._take({} if branches is None else branches)
-        reduced = self._price(center)
-        best = self._bound(center, reduced)
-        master.add(pricer.columns(center, _promising(space, reduced)))
+        found = []
+        for center in centers:
+            reduced = self._price(center)
+            found.append(self._bound(center, reduced))
+            master.add(pricer.columns(center, _promising(space, reduced)))
+        best = max(found, key=lambda bound: bound.usd)
         value, smoothing, solved, finished = np.inf, _SMOOTHING, 0, False
         while solved < rounds:
             value, duals = master.solve()
@@ -140,26 +144,67 @@ class ColumnGeneration:
         return Bound.of(self.space, prices, floor)
 
 
-def first_prices(space: SearchSpace, known: Prices | None = None) -> Prices:
-    """Return prices to begin with: known ones, else what each type costs by itself, at most its penalty."""
-    alone = alone_usd(space).min(axis=1, initial=np.inf)
-    demand = np.where(
-        space.max_unmet < 1.0, np.where(np.isfinite(alone), alone, 0.0), np.minimum(alone, space.unmet_usd)
+def first_prices(space: SearchSpace, known: Prices | None = None) -> tuple[Prices, ...]:
+    """Return prices to begin with: known ones, else what types cost by themselves, and as parts of full replicas.
+
+    The first are too high and bring columns that many types share; the second are a bound as they are.
+    """
+    served = np.where(space.max_unmet < 1.0, np.inf, space.unmet_usd)  # what must be served may cost anything
+    alone = np.minimum(alone_usd(space).min(axis=1, initial=np.inf), served)
+    part, error_usd = _mixed_parts(space)
+    part = np.minimum(part, served)
+    alone, part = np.where(np.isfinite(alone), alone, 0.0), np.where(np.isfinite(part), part, 0.0)
+    if known is None:
+        excess_usd = np.zeros(space.excess.shape[:2])
+        excess_usd[0] = error_usd
+        return _demand_prices(space, alone), replace(_demand_prices(space, part), excess_usd=excess_usd)
+    prices = replace(
+        _demand_prices(space, np.where(np.isfinite(known.demand_usd), known.demand_usd, part)),
+        excess_usd=np.where(np.isfinite(known.excess_usd), np.minimum(known.excess_usd, 0.0), 0.0),
+        gpu_usd=np.where(np.isfinite(space.available), known.gpu_usd, 0.0),
+        budget=known.budget if np.isfinite(space.budget_usd) else 0.0,
+        storage_usd_per_gb=known.storage_usd_per_gb if np.isfinite(space.storage_gb) else 0.0,
     )
-    excess, gpus = np.zeros(space.excess.shape[:2]), np.zeros(len(space.available))
-    budget = storage = 0.0
-    if known is not None:
-        demand = np.where(np.isfinite(known.demand_usd), known.demand_usd, demand)
-        excess = np.where(np.isfinite(known.excess_usd), np.minimum(known.excess_usd, 0.0), 0.0)
-        gpus = np.where(np.isfinite(space.available), known.gpu_usd, 0.0)
-        budget = known.budget if np.isfinite(space.budget_usd) else 0.0
-        storage = known.storage_usd_per_gb if np.isfinite(space.storage_gb) else 0.0
+    return (prices,)
+
+
+def _mixed_parts(space: SearchSpace) -> tuple[Floats, Floats]:
+    """Return (I,) the price of each type in parts of full replicas, and (I,) <= 0 of its error, which makes it dearest.
+
+    The price of an error is right where the cheapest route of a type changes from one above its SLO to one below.
+    """
+    load = np.maximum(space.compute, space.memory)
+    usd = np.where(space.allowed, space.route_usd + space.rent_usd * load, np.inf)
+    if not space.num_deployments:
+        return np.full(space.num_types, np.inf), np.zeros(space.num_types)
+    error = np.where(space.allowed, space.excess[0], 0.0)
+    types = np.arange(space.num_types)
+    span = np.where(space.allowed, usd, -np.inf).max(axis=1) - usd.min(axis=1)
+    below = -error.min(axis=1)
+    low, high = (
+        np.zeros(space.num_types),
+        np.where((below > 0) & (span > 0), span / np.maximum(below, 1e-12), 0.0),
+    )
+    best, at = usd.min(axis=1), low.copy()
+    for _ in range(_PRICE_STEPS):
+        middle = 0.5 * (low + high)
+        total = usd + middle[:, None] * error
+        cheapest = total.argmin(axis=1)
+        price = total[types, cheapest]
+        better = price > best
+        best, at = np.where(better, price, best), np.where(better, middle, at)
+        over = error[types, cheapest] > 0
+        low, high = np.where(over, middle, low), np.where(over, high, middle)
+    return best, -at
+
+
+def _demand_prices(space: SearchSpace, demand_usd: Floats) -> Prices:
     return Prices(
-        demand_usd=demand,
-        excess_usd=excess,
-        budget=budget,
-        storage_usd_per_gb=storage,
-        gpu_usd=gpus,
+        demand_usd=demand_usd,
+        excess_usd=np.zeros(space.excess.shape[:2]),
+        budget=0.0,
+        storage_usd_per_gb=0.0,
+        gpu_usd=np.zeros(len(space.available)),
         pair_usd=np.zeros(space.num_pairs),
         open_usd=np.zeros(space.num_deployments),
         replica_usd=np.zeros(space.num_deployments),
@@ -172,4 +217,4 @@ def _promising(space: SearchSpace, reduced_usd: Floats) -> Ints:
     least = np.minimum.reduceat(reduced_usd, space.first_of_pair)
     at = np.flatnonzero((reduced_usd == least[space.pair]) & (reduced_usd < -_ROUNDING))
     order = at[np.argsort(reduced_usd[at], kind="stable")]
-    return order[:_COLUMNS_PER_ROUND]
+    return order[: max(_COLUMNS_PER_ROUND, 2 * space.num_types)]

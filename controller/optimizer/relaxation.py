@@ -99,7 +99,7 @@ def relax(
     """
     first = first_prices(space, prices)
     if not space.num_deployments:
-        return nothing_opens(space, first)
+        return nothing_opens(space, first[0])
     generation = ColumnGeneration(space, start)
     bound, usage = generation.run(first, should_stop, rounds=rounds, gap=gap)
     exact = generation.exact_bound(bound.prices)
