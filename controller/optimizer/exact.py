@@ -78,7 +78,10 @@ def branch_and_bound(search: Search, limits: Limits) -> None:
     if math.isfinite(run.bound) and run.bound > (search.lower_bound_usd or 0.0):
         search.lower_bound_usd = run.bound
     if run.values is not None:
-        for state in _states(space, np.rint(replicas), shares):
+        states = _states(space, np.rint(replicas), shares)
+        if start is None and any(state.serves_enough and state.keeps_limits for state in states):
+            search.forget()  # what serves too little may look cheap beside the only plans there are
+        for state in states:
             search.offer(state)
     search.proved_optimal = run.outcome == "optimal" and limits.gap <= _PROOF
 

@@ -18,6 +18,7 @@ Constraints, by name::
     budget, storage, gpus_k                                     7
     active_d         r <= cap · w                               w = [r > 0]
     route_i_d        x <= w                                     implied by 4 and 5; it makes the relaxation far tighter
+    running_d        w <= r, only where some route takes nothing of a replica, so that 4 and 5 do not imply it
     started_d        s >= r - r⁰
 """
 
@@ -95,6 +96,7 @@ def build(
         for name, excess in zip(("error", "delay"), space.excess, strict=False):
             if (excess[i, of_type[i]] > 0).any():
                 at_most(f"{name}_{i}", [(shares[i, d], excess[i, d]) for d in of_type[i]], 0.0)
+    free = (space.allowed & (space.compute <= 0) & (space.memory <= 0)).any(axis=0)
     for d in deployments:
         if should_stop():
             return None
@@ -105,6 +107,8 @@ def build(
                 at_most(f"{name}_{d}", [*terms, (replicas[d], -1.0)], 0.0)
         if active[d] is not replicas[d]:
             at_most(f"active_{d}", [(replicas[d], 1.0), (active[d], -float(cap[d]))], 0.0)
+            if free[d]:
+                at_most(f"running_{d}", [(active[d], 1.0), (replicas[d], -1.0)], 0.0)
         for i in of_deployment[d]:
             at_most(f"route_{i}_{d}", [(shares[i, d], 1.0), (active[d], -1.0)], 0.0)
         if d in started:

@@ -53,6 +53,10 @@ class Search:
         self.best, self.best_usd = state.copy(), cost
         return True
 
+    def forget(self) -> None:
+        """Forget the best state: a plan is known, and this is none."""
+        self.best, self.best_usd = None, math.inf
+
     @property
     def progress(self) -> Progress:
         """What stop rules are told; a plan that serves too little is none to them."""

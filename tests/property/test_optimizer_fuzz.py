@@ -1,0 +1,34 @@
+"""A small part of ``python -m tests.benchmarks.fuzz_optimizer``, and the seeds that once found something."""
+
+import warnings
+
+import pytest
+
+from tests.benchmarks.fuzz_optimizer import findings, random_instance
+
+ONCE_WRONG = {
+    966: "a route that takes nothing of a replica needs one all the same",
+    1404: "a plan that serves enough beats one that does not, however cheap",
+}
+
+
+@pytest.mark.parametrize("first", range(0, 120, 20))
+def test_on_random_instances_every_method_ends_in_a_plan_or_a_clear_no(first: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert {seed: wrong for seed in range(first, first + 20) if (wrong := findings(seed))} == {}
+
+
+@pytest.mark.parametrize("seed", ONCE_WRONG, ids=ONCE_WRONG.values())
+def test_what_was_once_wrong_is_mended(seed: int) -> None:
+    assert findings(seed) == []
+
+
+def test_the_instances_are_of_all_kinds() -> None:
+    drawn = [random_instance(seed) for seed in range(120)]
+    assert random_instance(7) == random_instance(7)
+    assert any(item.arrival_rate_per_s == 1e6 for instance in drawn for item in instance.query_types)
+    assert any(tier.available == 0 for instance in drawn for tier in instance.gpu_tiers)
+    assert any(instance.delay_slo == "average" and instance.profiles for instance in drawn)
+    assert any(instance.switching and instance.incumbent and instance.budget_usd for instance in drawn)
+    assert any(not instance.arrays.num_deployments for instance in drawn)
