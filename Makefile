@@ -7,10 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test lint format bench bench-stream faults lock clean
+.PHONY: help venv demo test lint format bench bench-optimizer bench-stream faults lock clean
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
 venv: $(READY)  ## set up .venv from the lock file
 
@@ -36,7 +36,9 @@ format: $(READY)  ## format the code, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## compare the optimizer's methods on the shared instances
+bench: bench-optimizer bench-stream  ## run all benchmarks
+
+bench-optimizer: $(READY)  ## compare the optimizer's methods on the shared instances (about 3 min; ARGS=--full for all)
 	$(BIN)/python -m tests.benchmarks.optimizer $(ARGS)
 
 bench-stream: $(READY)  ## compare ingest with Faust, aiokafka and others on a Kafka of its own; time plans (about 3 min)

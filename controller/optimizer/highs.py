@@ -46,6 +46,7 @@ def run_highs(
     nodes: int | None = None,
     gap: float = 0.0,
     start: Floats | None = None,
+    target: float | None = None,
 ) -> Run:
     """Minimize a program.
 
@@ -53,6 +54,7 @@ def run_highs(
     ----------
     seconds, nodes, gap : limits; the gap is relative.
     start : (n,) a solution to begin from.
+    target : an objective that is good enough.
     """
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.silent()
@@ -67,6 +69,8 @@ def run_highs(
         options["time_limit"] = max(seconds, 0.0)
     if nodes is not None:
         options["mip_max_nodes"] = nodes
+    if target is not None:
+        options["objective_target"] = target
     for name, value in options.items():
         solver.setOptionValue(name, value)
     solver.passModel(model)

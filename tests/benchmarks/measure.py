@@ -1,0 +1,114 @@
+"""What one solve is measured by: its own CPU time, so that the noise of others on the machine does not count."""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import pstats
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from controller.domain.instance import Instance
+from controller.domain.plan import incumbent_of
+from controller.optimizer.highs import run_highs
+from controller.optimizer.program import Program
+from controller.optimizer.result import Result
+from controller.optimizer.scenarios import with_rates
+from controller.optimizer.solve import solve
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.stop import MaxRuntime
+from tests.benchmarks.families import instance_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A result, and the CPU seconds that it took."""
+
+    result: Result
+    cpu_s: float
+
+
+def timed(instance: Instance, limit_s: float, method: str = "agh", seed: int = 0) -> Timed:
+    """Solve with a limit on CPU time."""
+    began_s = time.process_time()
+    result = solve(instance, MaxRuntime(limit_s, time.process_time), seed=seed, method=method)
+    return Timed(result, time.process_time() - began_s)
+
+
+def whole_milp_s(instance: Instance, target_usd: float, limit_s: float) -> tuple[float, bool]:
+    """Return the CPU seconds of HiGHS on the whole model until a plan of ``target_usd``, and whether it got there."""
+    began_s = time.process_time()
+    program = Program.of(SearchSpace.of(instance))
+    run = run_highs(
+        program.highs(program.cost_usd()), seconds=limit_s, gap=1e-4, target=target_usd * (1 + 1e-6)
+    )
+    return time.process_time() - began_s, run.objective <= target_usd * (1 + 1e-4)
+
+
+def moved(instance: Instance, before: Result, spread: float, seed: int) -> Instance:
+    """Return the next tick: every rate moved by exactly ``spread``, up or down, from the plan ``before``."""
+    random = np.random.default_rng(seed)
+    rates = np.array([item.arrival_rate_per_s for item in instance.query_types])
+    plan = before.plan
+    next_tick = with_rates(instance, rates * (1 + spread * random.choice([-1.0, 1.0], len(rates))))
+    return next_tick if plan is None else replace(next_tick, incumbent=dict(incumbent_of(plan)))
+
+
+def by_stage(instance: Instance, limit_s: float) -> dict[str, float]:
+    """Return the part of a solve's time that each module of the optimizer, and HiGHS, take themselves."""
+    profile = cProfile.Profile(time.process_time)
+    profile.enable()
+    solve(instance, MaxRuntime(limit_s, time.process_time))
+    profile.disable()
+    spent: dict[str, float] = defaultdict(float)
+    for (file, _, name), (_, _, own_s, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        parts = Path(file).parts
+        if "optimizer" in parts:
+            spent["/".join(parts[parts.index("optimizer") + 1 :])] += own_s
+        else:
+            spent["HiGHS" if "highs" in name.lower() else "NumPy and the rest"] += own_s
+    total_s = sum(spent.values())
+    return dict(sorted(((name, own_s / total_s) for name, own_s in spent.items()), key=lambda item: -item[1]))
+
+
+def alone(name: str, limit_s: float) -> dict[str, float | None]:
+    """Solve a generated instance in a process of its own; return its size, cost, gap, seconds and peak memory."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.measure", name, str(limit_s)],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    measured: dict[str, float | None] = json.loads(done.stdout)
+    return measured
+
+
+def _alone(name: str, limit_s: float) -> dict[str, float | None]:
+    instance = instance_of(name)
+    began_s = time.process_time()
+    deployments = instance.arrays.num_deployments
+    setup_s = time.process_time() - began_s
+    base_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gh, agh = timed(instance, limit_s, "gh"), timed(instance, limit_s)
+    return {
+        "deployments": deployments,
+        "setup_s": setup_s,
+        "gh_usd": gh.result.objective_usd,
+        "gh_s": gh.cpu_s,
+        "agh_usd": agh.result.objective_usd,
+        "agh_s": agh.cpu_s,
+        "gap": agh.result.gap,
+        "base_mb": base_mb,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_alone(sys.argv[1], float(sys.argv[2]))))
