@@ -31,7 +31,7 @@ from typing import Any, Literal
 import numpy as np
 import pulp
 
-from controller.domain.arrays import Floats
+from controller.domain.arrays import Bools, Floats
 from controller.optimizer.space import SearchSpace
 
 Objective = Literal["cost", "shortfall", "spend"]
@@ -96,7 +96,7 @@ def build(
         for name, excess in zip(("error", "delay"), space.excess, strict=False):
             if (excess[i, of_type[i]] > 0).any():
                 at_most(f"{name}_{i}", [(shares[i, d], excess[i, d]) for d in of_type[i]], 0.0)
-    free = (space.allowed & (space.compute <= 0) & (space.memory <= 0)).any(axis=0)
+    free: Bools = np.asarray(np.any(space.allowed & (space.compute <= 0) & (space.memory <= 0), axis=0))
     for d in deployments:
         if should_stop():
             return None

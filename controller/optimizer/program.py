@@ -142,7 +142,9 @@ class Program:
         if tight:
             pairs = np.stack([shares, self.active[self.share_at]], axis=1)
             rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(shares), 1)), np.zeros(len(shares)))
-        nothing = (space.allowed & (space.compute <= 0) & (space.memory <= 0)).any(axis=0)
+        nothing: Bools = np.asarray(
+            np.any(space.allowed & (space.compute <= 0) & (space.memory <= 0), axis=0)
+        )
         free = several[nothing[several]]
         pairs = np.stack([self.active[free], self.replicas[free]], axis=1)
         rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(free), 1)), np.zeros(len(free)))
