@@ -19,7 +19,7 @@ from controller.optimizer.model import build
 from controller.optimizer.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]
-LONG = ROOT / "tests" / "data" / "instances" / "synth-10x10x10-s5-x10.json"
+LONG = ROOT / "tests" / "data" / "instances" / "synth-15x15x15-s8.json"
 SHORT = ROOT / "tests" / "data" / "instances" / "synth-4x4x4-s1.json"
 
 RUN = """
