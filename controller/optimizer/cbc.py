@@ -29,11 +29,12 @@ from controller.optimizer.highs import Run
 GRACE_S = 0.3
 """How long CBC may take, beyond its time, to write down what it has."""
 
+# Files go before CBC does: once it is gone, the shell ends its watcher.
 _WATCH = """
 exec 3<&0
 "$@" </dev/null >cbc.log 2>&1 &
 child=$!
-{ read -r _ <&3; kill -KILL $child; cd /; rm -rf -- "$0"; } 2>/dev/null &
+{ read -r _ <&3; cd /; rm -rf -- "$0"; kill -KILL $child; } 2>/dev/null &
 watcher=$!
 exec 3<&-
 wait $child
