@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -46,7 +49,7 @@ def main(
     chosen = [kind for kind in KINDS if not only or kind.name in only]
     counts = {kind.name: count or (kind.short_count if short else kind.count) for kind in chosen}
     for kind in chosen:
-        asyncio.run(campaign.run(kind, counts[kind.name]))
+        asyncio.run(_until_told_to_stop(campaign.run(kind, counts[kind.name])))
     mine = [t for t in ledger.trials if t.seed == seed and t.number < counts.get(t.kind, 0)]
     if as_json:
         click.echo(json.dumps(rows(mine)))
@@ -54,6 +57,16 @@ def main(
         Console(width=170).print(drawn(mine))
     if any(trial.verdict == "broken" for trial in mine):
         raise SystemExit(1)
+
+
+async def _until_told_to_stop(campaign: Coroutine[Any, Any, None]) -> None:
+    """Run a campaign; at SIGTERM, too, its workers and brokers are killed before we end."""
+    running = asyncio.create_task(campaign)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def _tell(trial: Trial) -> None:

@@ -12,7 +12,7 @@ from random import Random
 
 from controller.kill_points import ANY, POINTS
 from tests.faults.trial import Case, Outcome
-from tests.faults.world import SESSION_TIMEOUT_S, FaultWorld, phase, reached
+from tests.faults.world import SESSION_TIMEOUT_S, FaultWorld, phase, reached, seldom
 from tests.worker_harness import WorkerProcess, until
 
 OF_A_PLANNER = (
@@ -75,7 +75,7 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
 
 async def _has_joined(victim: WorkerProcess) -> bool:
     """Wait until a worker owns something; False where it died before."""
-    await until(lambda: bool(victim.owned()) or not victim.is_running, "the victim to join")
+    await until(seldom(lambda: bool(victim.owned()) or not victim.is_running), "the victim to join")
     return victim.is_running
 
 

@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaProducer
 
 from tests.worker_harness import CLOCK, SOURCE, T0, Traffic
 
-RECORDS_PER_S = 600.0
-STEP_S = 0.05
+RECORDS_PER_S = 300.0
+STEP_S = 0.1
 SPEED = RECORDS_PER_S * STEP_S
 """Seconds of event time that the load plays in a second."""
-_BATCH_S = 0.05
+_BATCH_S = 0.1
 _GIVES_UP_MS = 300_000
 
 

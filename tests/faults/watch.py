@@ -9,9 +9,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.worker_harness import CLAIMS, DEAD_LETTERS, DEMAND, PLANS
+from tests.worker_harness import CLAIMS, DEAD_LETTERS, DEMAND, PLANS, until
 
 OUTCOMES = ("counted", "late", "refused", "duplicates")
+_FOLLOWED = [TopicPartition(topic, 0) for topic in (DEMAND, PLANS, CLAIMS, DEAD_LETTERS)]
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,34 @@ class Watch:
     unchecked: list[Tallies] = field(default_factory=list)
     plans: list[dict[str, Any]] = field(default_factory=list)
     claims: int = 0
-    wrong: list[str] = field(default_factory=list)
+    _reached: dict[TopicPartition, int] = field(default_factory=lambda: dict.fromkeys(_FOLLOWED, 0))
 
     async def follow(self) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, fetch_max_wait_ms=50)
         await consumer.start()
         try:
-            consumer.assign([TopicPartition(topic, 0) for topic in (DEMAND, PLANS, CLAIMS, DEAD_LETTERS)])
+            consumer.assign(_FOLLOWED)
             await consumer.seek_to_beginning()
             while True:
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
                     for record in records:
                         self._take(tp.topic, record.value)
+                    self._reached[tp] = records[-1].offset + 1
         finally:
             await consumer.stop()
+
+    async def catch_up(self) -> None:
+        """Wait until everything that is on the topics now was seen: one topic may be ahead of another here."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap)
+        await consumer.start()
+        try:
+            consumer.assign(_FOLLOWED)
+            ends = await consumer.end_offsets(_FOLLOWED)
+        finally:
+            await consumer.stop()
+        await until(
+            lambda: all(self._reached[tp] >= end for tp, end in ends.items()), "the watch to catch up"
+        )
 
     def _take(self, topic: str, raw: bytes) -> None:
         if topic == CLAIMS:
