@@ -15,6 +15,7 @@ ROWS = [
     ["controller.optimizer"],
     ["controller.records"],
     ["controller.horizon"],
+    ["controller.simulate"],
     ["controller.yaml_file"],
     ["controller.settings", "controller.kafka"],
     ["controller.broker"],
