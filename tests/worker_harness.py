@@ -236,7 +236,9 @@ class World:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[World]:
-        self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=5, acks="all")
+        self.producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, linger_ms=5, acks="all", enable_idempotence=True
+        )
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, fetch_max_wait_ms=50)
         topics = (DEMAND, PLANS, CLAIMS, DEAD_LETTERS)
         self.feed = Feed(consumer, {topic: [] for topic in topics})
