@@ -163,7 +163,9 @@ class IngestSettings(_Section):
         default=4096, ge=0, description="per partition, in which an event_id counts once"
     )
     snapshot_interval_s: float = Field(
-        default=0.2, gt=0, description="at most this often are totals published"
+        default=0.2,
+        gt=0,
+        description="between publications of changed totals, beside those when a bucket closes",
     )
     refresh_interval_s: float = Field(
         default=5.0, gt=0, description="and at least this often, of silent partitions too"

@@ -178,6 +178,11 @@ class Ingest:
         held = self._partitions.get(partition)
         return 0 if held is None else held.ledger.next_offset
 
+    def watermark_s(self, partition: int) -> float | None:
+        """Return a partition's watermark; None before its first record, and for a partition that is not ours."""
+        held = self._partitions.get(partition)
+        return None if held is None else held.ledger.watermark_s
+
     def note_end(self, partition: int, *, is_at_end: bool) -> None:
         """Say whether a partition is read to its end, which may change without a record."""
         held = self._partitions.get(partition)

@@ -73,6 +73,7 @@ class Worker:
         self._owned: set[TP] = set()
         self._processed: dict[TP, int] = {}
         self._waits_for_clock = False
+        self._bucket_closed = asyncio.Event()
         self._dead_letters = DeadLetters(_raw_topic(self.app, Topic.DEAD_LETTER))
         self._demand = _raw_topic(self.app, Topic.DEMAND)
         self.app.agent(_raw_topic(self.app, Topic.REQUEST_RATE), name="ingest")(self._count)
@@ -121,6 +122,7 @@ class Worker:
             self._waits_for_clock = True
             await self._wait_for_clock(decoded)
             self._waits_for_clock = False
+            watermark_s = self._ingest.watermark_s(partition)
             letters = self._ingest.count(partition, decoded)
             passing("after-count")
             await self._dead_letters.bury(letters)
@@ -128,6 +130,8 @@ class Worker:
             self._ingest.store(partition)
             self._processed[event.message.tp] = chunk.offsets[-1] + 1
             passing("after-store")
+            if chunk.is_at_end and self._ingest.watermark_s(partition) != watermark_s:
+                self._bucket_closed.set()
 
     async def _observe(self, stream: Any) -> None:
         async for event in stream.events():
@@ -150,12 +154,18 @@ class Worker:
     # What runs beside Faust.
 
     async def _publish_demand(self) -> None:
-        """Publish the totals that changed, and all of them from time to time: silence is news, too."""
+        """Publish the totals that changed, and all of them from time to time: silence is news, too.
+
+        A plan may wait for a bucket to close, so that is told at once, but by those who have caught up only.
+        """
         ingest = self._settings.ingest
         loop = asyncio.get_running_loop()
         refreshed = loop.time()
         while True:
-            await asyncio.sleep(ingest.snapshot_interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ingest.snapshot_interval_s):
+                    await self._bucket_closed.wait()
+            self._bucket_closed.clear()
             for tp in list(self._owned):
                 if tp.topic == Topic.REQUEST_RATE:
                     # Counted to its end, not merely fetched: a chunk may still wait to be counted.

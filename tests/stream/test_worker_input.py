@@ -100,3 +100,17 @@ async def test_silence_holds_the_fleet_as_it_is_and_heartbeats_scale_it_down(
             deployment["replicas"] for deployment in heard_last["deployments"]
         )
         assert await worker.terminate() == 0
+
+
+async def test_a_plan_waits_for_its_window_to_close_and_not_for_the_next_publication_of_totals(
+    make_world: Any, harness: ModuleType
+) -> None:
+    never_s = 3600.0
+    async with make_world(ingest={"snapshot_interval_s": never_s, "refresh_interval_s": never_s}) as world:
+        worker = await world.start_planner()
+        for at_s in range(0, int(harness.HORIZON_S + harness.LATENESS_S) + 11, 10):
+            await world.set_clock(harness.T0 + at_s)
+            await world.send([(0, harness.event(at_s, name)) for name in harness.TYPES])
+        await harness.until(lambda: len(world.feed.plans) == 1, "a plan", alive=[worker])
+        assert world.feed.plans[0]["decision"]["name"] == "planned"
+        assert await worker.terminate() == 0

@@ -124,6 +124,8 @@ def test_a_password_over_plaintext_passes_where_that_is_said() -> None:
     "text",
     [
         f"kafka: {{sasl_password: {CANARY}}}",
+        "kafka: {security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: u, "
+        f"sasl_password: {CANARY}}}",
         f"kafka: {{sasl_pasword: {CANARY}}}",
         f"kafka: {{sasl_username: [{CANARY}]}}",
         f"kafka: [{CANARY}]",
