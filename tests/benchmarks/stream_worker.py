@@ -110,7 +110,7 @@ async def plan_under_load(
 async def _worker(
     bootstrap: str, folder: Path, **settings: Any
 ) -> AsyncIterator[tuple[WorkerProcess, AIOKafkaConsumer]]:
-    path = write_settings(folder, bootstrap, clock="wall", ingest={"snapshot_interval_s": 0.1}, **settings)
+    path = write_settings(folder, bootstrap, clock="wall", ingest={"snapshot_interval_s": 0.2}, **settings)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, fetch_max_wait_ms=50)
     await consumer.start()
     consumer.assign([TopicPartition(topic, 0) for topic in (DEMAND, PLANS)])

@@ -212,3 +212,18 @@ def test_snapshots_are_published_when_something_changed_and_when_all_are_asked_f
     part.ingest.note_end(0, is_at_end=False)
     assert len(list(part.ingest.snapshots(everything=False))) == 1
     assert len(list(part.ingest.snapshots(everything=True))) == 1
+
+
+def test_twenty_thousand_names_that_nobody_knows_leave_nothing_behind_but_their_number() -> None:
+    part = Ingesting()
+    part.take(chunk(event(0)))
+    before = len(part.table["0"])
+    known = event(0, source="s")
+    for first in range(1, 20_000, 5000):
+        names = [known.replace(b"chat", f"name-{first + place}".encode()) for place in range(5000)]
+        letters = part.ingest.count(0, part.ingest.decode(chunk(*names, first=first)))
+        assert {letter.reason for letter in letters} == {"unknown_query_type"}
+    part.ingest.store(0)
+    assert part.totals() == {"counted": 1, "late": 0, "refused": 20_000, "duplicates": 0, "skipped": 0}
+    assert [list(bucket["totals"]) for bucket in part.state["buckets"]] == [["chat"]]
+    assert len(part.table["0"]) <= before + 2 * len("20000")
