@@ -14,9 +14,9 @@ from tests.faults.trial import Case, Outcome
 from tests.faults.world import SESSION_TIMEOUT_S, FaultWorld
 from tests.worker_harness import BUCKET_S, HORIZON_S, LATENESS_S, until
 
-_HORIZON_WALL_S = (HORIZON_S + LATENESS_S + BUCKET_S) / SPEED
-"""From one horizon to the next, at the load's speed, and from a window's end to its close."""
-_SLACK_S = 0.5
+_HORIZON_S = HORIZON_S + LATENESS_S + BUCKET_S
+"""From one horizon to the next, and from a window's end to its close, in event time."""
+_SLACK_S = 1.0
 """For what polls: the planner, the snapshots, and those who watch."""
 
 
@@ -26,12 +26,12 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
     await world.gather(2)
     planner = await world.planner()
     async with world.load.on():
-        await asyncio.sleep(dice.uniform(1.0, 1.0 + 2 * _HORIZON_WALL_S))
+        await asyncio.sleep(dice.uniform(1.0, 1.0 + 2 * _HORIZON_S / SPEED))
         plans, claims = len(world.watch.plans), world.watch.claims
         planner.kill()
         killed_s = time.monotonic()
         outcome.landed = "in the planner"
-        (standby,), sent = world.running, world.load.num_sent
+        (standby,), sent, reached_s = world.running, world.load.num_sent, world.load.reached_s
         after: dict[str, float] = {}
 
         def is_planned() -> bool:
@@ -45,8 +45,10 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
             return len(after) == len(("recovered_s", "planned_s", "solve_s"))
 
         await until(is_planned, "the standby's plan", alive=[standby])
+        played_s = world.load.reached_s - reached_s
     planned_s = after["planned_s"]
-    bound_s = max(SESSION_TIMEOUT_S, after["recovered_s"]) + _HORIZON_WALL_S + after["solve_s"] + _SLACK_S
+    horizon_s = _HORIZON_S * planned_s / played_s  # at the speed that the load really had
+    bound_s = max(SESSION_TIMEOUT_S, after["recovered_s"]) + horizon_s + after["solve_s"] + _SLACK_S
     outcome.detail = {name: round(value, 2) for name, value in (after | {"bound_s": bound_s}).items()}
     outcome.recovery_s = planned_s
     if planned_s > bound_s:
