@@ -17,7 +17,7 @@ from controller.domain.arrays import Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.descent import Members, Pool, descend
-from controller.optimizer.guided.neighbourhoods import by_pool, by_reduced_cost, not_eliminated
+from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import SetProgram
@@ -30,12 +30,14 @@ _CANDIDATES = 150
 _START_SIZE = 7
 _SETS_PER_DESCENT = 6
 _PROGRAMS_PER_SET = 40
-_UNION = 12
-_FIRST_SIZE, _LEAST_SIZE, _MOST_SIZE = 14, 9, 48
+_DESCENT_EVERY = 3
+_FIRST_SIZE, _LEAST_SIZE, _MOST_SIZE = 20, 10, 60
+_LEAST_ROOM = 6
+_GROWTH = 1.25
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
-_SLICE = 0.15
-_LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 0.5
+_SLICE = 0.4
+_LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
 _LEAST_LEFT_S = 0.008
 
 
@@ -49,7 +51,6 @@ def guided(search: Search) -> None:
         return
     relaxation = _relaxation(search)
     hunt = Hunt(search, relaxation)
-    hunt.begin()
     while not search.done() and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
 
@@ -80,6 +81,8 @@ class Hunt:
         self.pool = Pool()
         self.size = _FIRST_SIZE
         self.turn = 0
+        self.looked_at = np.zeros(space.num_deployments, dtype=np.int64)
+        self.starts = self._starts()
         total = search.stop.remaining_s()
         self.slice_s = (
             min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
@@ -90,16 +93,7 @@ class Hunt:
         """Return the time that is left."""
         return self.search.stop.remaining_s()
 
-    def begin(self) -> None:
-        """Descend from what is known, then look at the union of the best sets."""
-        for start in self._first_starts():
-            if self.search.done() or (self.pool.usd and self.left_s() < 0.3 * self.total_s):
-                break
-            self.descend(start)
-        if not self.search.done() and self.left_s() > _LEAST_LEFT_S:
-            self.milp(np.array(self.pool.union(_UNION), dtype=np.int64))
-
-    def _first_starts(self) -> Iterator[Ints]:
+    def _starts(self) -> Iterator[Ints]:
         weights = self.relaxation.weights
         if self.search.initial and self.search.best is not None:
             yield self.search.best.open
@@ -109,19 +103,20 @@ class Hunt:
         yield self.candidates[[int(single.usd.argmin())]]
         if self.search.best is not None:
             yield self.search.best.open
+        while True:
+            yield self._random_start()
 
     def go_on(self) -> None:
-        """Do one more thing: a descent from a new start, or a MILP over a neighbourhood of the best plan."""
-        search, random = self.search, self.search.random
+        """Do one more thing: a descent from a new start, or a MILP over the best plan's neighbourhood."""
+        self.turn += 1
+        if self.turn % _DESCENT_EVERY == 1:
+            self.descend(next(self.starts))
+            return
+        search = self.search
         live = not_eliminated(self.relaxation, search.best_usd)
-        kind, self.turn = self.turn % 3, self.turn + 1
-        room = max(self.size - (0 if search.best is None else len(search.best.open)), 6)
-        if kind == 0:
-            self.descend(self._random_start())
-        elif kind == 1:
-            self.milp(by_pool(self.pool, live, search.best_usd, room, random))
-        else:
-            self.milp(by_reduced_cost(self.relaxation, live, search.best_usd, room, random))
+        order = by_promise(self.relaxation, self.pool, live)
+        room = max(self.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
+        self.milp(order[:room] if self.turn == 2 else draw(order, room, self.looked_at, search.random))
 
     def _random_start(self) -> Ints:
         random = self.search.random
@@ -180,8 +175,10 @@ class Hunt:
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
         if outcome.state is not None and search.offer(outcome.state):
             self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
+            self.looked_at[:] = 0
+        self.looked_at[at] += 1
         took_s = began_s - self.left_s() if limited else 0.0
         if not outcome.solved:
-            self.size = max(self.size - 3, _LEAST_SIZE)
+            self.size = max(round(self.size / _GROWTH), _LEAST_SIZE)
         elif took_s < 0.4 * self.slice_s:
-            self.size = min(self.size + 2, _MOST_SIZE)
+            self.size = min(round(self.size * _GROWTH), _MOST_SIZE)

@@ -4,48 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Bools, Ints
 from controller.optimizer.guided.descent import Pool
 from controller.optimizer.relaxation import Relaxation
 
-_LIKELY = 12
-_LEAST_SCALE = 0.002
-_LEAST_EXPONENT = -25.0
+_LEAST_WEIGHT = 1e-9
+_LN2 = float(np.log(2.0))
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
-    """Return (D,) False for deployments that no plan cheaper than ``best_usd`` opens: bound + reduced cost says so."""
+    """Return (D,) False for deployments that no plan cheaper than ``best_usd`` opens.
+
+    Bound and reduced cost say so (docs/mathematics.md, "Elimination").
+    """
     if relaxation.bound_usd is None:
         return np.ones(len(relaxation.reduced_usd), dtype=bool)
     result: Bools = relaxation.bound_usd + relaxation.reduced_usd < best_usd
     return result
 
 
-def by_pool(pool: Pool, live: Bools, best_usd: float, size: int, random: np.random.Generator) -> Ints:
-    """Return about ``size`` deployments of sets that are estimated to be cheap, those of the cheapest most likely."""
-    scores = pool.scores(len(live))
-    ids = np.flatnonzero(np.isfinite(scores) & live)
-    return sample(ids, scores[ids], best_usd, size, random)
+def by_promise(relaxation: Relaxation, pool: Pool, live: Bools) -> Ints:
+    """Return the deployments that are not eliminated, the most promising ones first.
 
-
-def by_reduced_cost(
-    relaxation: Relaxation, live: Bools, best_usd: float, size: int, random: np.random.Generator
-) -> Ints:
-    """Return about ``size`` deployments, those of the least reduced cost most likely."""
-    ids = np.flatnonzero(live)
-    return sample(ids, relaxation.reduced_usd[ids], best_usd, size, random)
-
-
-def sample(ids: Ints, scores: Floats, best_usd: float, size: int, random: np.random.Generator) -> Ints:
-    """Draw ``size`` of ``ids`` without replacement, likelier by ``exp(-score / scale)``.
-
-    The scale is what sets the first dozen apart from the best one, and some of the cost at least.
+    Two rankings are merged: by reduced cost, and by the best set of the pool that has each one. Either is right about
+    some deployments that the other is wrong about.
     """
-    if len(ids) <= size:
-        return ids
-    above = scores - scores.min()
-    scale = max(
-        float(np.partition(above, min(_LIKELY, len(above) - 1))[_LIKELY]), _LEAST_SCALE * best_usd, 1e-9
-    )
-    weight = np.exp(np.maximum(-above / scale, _LEAST_EXPONENT))
-    return np.sort(random.choice(ids, size, replace=False, p=weight / weight.sum()))
+    count = len(live)
+    by_price = np.empty(count, dtype=np.int64)
+    by_price[np.argsort(relaxation.reduced_usd, kind="stable")] = np.arange(count)
+    scores = pool.scores(count)
+    met = np.flatnonzero(np.isfinite(scores))
+    by_set = np.full(count, count)
+    by_set[met[np.argsort(scores[met], kind="stable")]] = np.arange(len(met))
+    order = np.lexsort((by_price, np.minimum(by_price, by_set)))
+    return order[live[order]]
+
+
+def draw(order: Ints, size: int, looked_at: Ints, random: np.random.Generator) -> Ints:
+    """Draw ``size`` deployments without replacement, likelier the earlier they stand in ``order``.
+
+    Parameters
+    ----------
+    looked_at : (D,) how often each one was part of a MILP that has found nothing better than the best plan; each time
+        makes it half as likely.
+    """
+    if len(order) <= size:
+        return order
+    rank = np.arange(len(order)) / size + looked_at[order] * _LN2
+    weight = np.maximum(np.exp(-rank), _LEAST_WEIGHT)
+    return random.choice(order, size, replace=False, p=weight / weight.sum())
