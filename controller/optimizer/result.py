@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from controller.domain.evaluate import Evaluation, evaluate
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan
 from controller.errors import SolverRejectedError
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.stop import relative_gap
 
 Status = Literal["optimal", "feasible", "infeasible"]
@@ -32,6 +33,7 @@ class Result:
     iterations : starts of AGH, nodes of a MILP.
     conflict : where infeasible, what clashes, in words.
     expected_usd : the expected cost over the demand scenarios that the solve was given, if any.
+    memory : what to hand to the next solve of the same fleet; None where no plan was found.
     """
 
     plan: Plan | None
@@ -45,6 +47,7 @@ class Result:
     conflict: tuple[str, ...] = ()
     iterations: int = 0
     expected_usd: float | None = None
+    memory: SolverMemory | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_feasible(self) -> bool:
@@ -63,6 +66,7 @@ class Result:
         proved: bool = False,
         iterations: int = 0,
         expected_usd: float | None = None,
+        memory: SolverMemory | None = None,
     ) -> Result:
         """Judge a plan and wrap it up.
 
@@ -96,6 +100,7 @@ class Result:
             evaluation=evaluation,
             iterations=iterations,
             expected_usd=expected_usd,
+            memory=memory,
         )
 
     @classmethod

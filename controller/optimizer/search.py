@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
+from controller.optimizer.pricing import Prices
 from controller.optimizer.result import PROVED_GAP
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
@@ -21,6 +23,11 @@ class Search:
     Parameters
     ----------
     initial : states to start from, such as the plan that runs now; the earlier one stands where costs are equal.
+    memory : what is known from solves before.
+
+    Attributes
+    ----------
+    prices : those of the relaxation, for the next memory; None where no method has found any.
     """
 
     def __init__(
@@ -30,12 +37,15 @@ class Search:
         params: Params,
         seed: int,
         initial: tuple[AllocationState, ...] = (),
+        memory: SolverMemory | None = None,
     ) -> None:
         self.space = space
         self.stop = stop
         self.params = params
         self.random = np.random.default_rng(seed)
         self.initial = initial
+        self.memory = memory
+        self.prices: Prices | None = None
         self.best: AllocationState | None = None
         self.best_usd = math.inf
         self.lower_bound_usd: float | None = None
@@ -46,9 +56,17 @@ class Search:
             self.offer(state)
 
     def offer(self, state: AllocationState) -> bool:
-        """Keep a copy of ``state`` if it keeps the limits and is cheaper than the best by more than rounding."""
-        cost = state.cost_usd()
-        if not cost < self.best_usd - _BETTER * abs(cost) or not state.keeps_limits:
+        """Keep a copy of ``state`` if it keeps the limits and is better than the best one.
+
+        One that serves enough of every type is better than one that does not; of two that are alike in this, the
+        cheaper one, by more than rounding.
+        """
+        cost, enough = state.cost_usd(), state.serves_enough
+        if self.best is not None and enough != self.best.serves_enough:
+            better = enough
+        else:
+            better = cost < self.best_usd - _BETTER * abs(cost)
+        if not better or not state.keeps_limits:
             return False
         self.best, self.best_usd = state.copy(), cost
         return True

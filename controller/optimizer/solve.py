@@ -18,6 +18,7 @@ from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.exact import Limits, branch_and_bound, milp
 from controller.optimizer.guided.guided import guided
 from controller.optimizer.infeasible import cannot_serve, explain
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.multi_start import multi_start, rerouted
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import add_lower_bound
@@ -68,6 +69,7 @@ def solve(
     method: str = "agh",
     clock: Callable[[], float] = time.perf_counter,
     scenarios: Scenarios | None = None,
+    memory: SolverMemory | None = None,
 ) -> Result:
     """Find a cheap plan.
 
@@ -82,6 +84,8 @@ def solve(
     clock : returns seconds; only measures ``runtime_s``.
     scenarios : demands that may come instead of the instance's own. The plan is then changed while that lowers its
         *expected* cost (:mod:`controller.optimizer.scenarios`), for ``params.fallback_s`` beyond a time limit at most.
+    memory : what the last solve has left (:attr:`Result.memory`). Its prices and sets are where the search begins.
+        Where nothing has changed since, and ``initial`` is the plan that it ended with, that comes back at once.
 
     Returns
     -------
@@ -97,10 +101,13 @@ def solve(
     started = clock()
     stop.start()
     params = Params() if params is None else params
+    if memory is not None and initial is not None and scenarios is None and memory.settles(instance, initial):
+        return Result.of_plan(instance, initial, method=method, runtime_s=clock() - started, memory=memory)
     replicas, shares = (initial or Plan()).within(instance).arrays(instance)
     space = SearchSpace.of(instance, keep=np.flatnonzero(replicas))
-    search = Search(space, stop, params, seed, _initial_states(space, replicas, shares))
+    search = Search(space, stop, params, seed, _initial_states(space, replicas, shares), memory)
     METHODS[method](search)
+    search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if search.best is None or not search.best.serves_enough:
         conflict = _fall_back(search)
         if conflict:
@@ -124,6 +131,7 @@ def solve(
         proved=proved,
         iterations=search.iterations,
         expected_usd=expected_usd,
+        memory=SolverMemory.after(instance, plan, search.prices, memory),
     )
 
 

@@ -25,6 +25,8 @@ from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
 
 _RELAX_SHARE = 0.35
+_WARM_RELAX_SHARE = 0.2
+_PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _CANDIDATES = 150
 _START_SIZE = 7
@@ -56,12 +58,19 @@ def guided(search: Search) -> None:
 
 
 def _relaxation(search: Search) -> Relaxation:
+    """Generate columns, from the last prices and the best plan where there are any, in a part of the time."""
     left_s = search.stop.remaining_s()
-    until_s = left_s * (1.0 - _RELAX_SHARE) if math.isfinite(left_s) else -math.inf
+    known = None if search.memory is None else search.memory.prices_for(search.space)
+    share = _RELAX_SHARE if known is None else _WARM_RELAX_SHARE
+    until_s = left_s * (1.0 - share) if math.isfinite(left_s) else -math.inf
     relaxation = relax(
-        search.space, lambda: search.stop.remaining_s() <= until_s, gap=_RELAX_GAP, start=search.best
+        search.space,
+        lambda: search.stop.remaining_s() <= until_s,
+        gap=_RELAX_GAP,
+        prices=known,
+        start=search.best,
     )
-    search.lower_bound_usd = relaxation.bound_usd
+    search.lower_bound_usd, search.prices = relaxation.bound_usd, relaxation.prices
     return relaxation
 
 
@@ -76,6 +85,8 @@ class Hunt:
         chosen += [state.open for state in search.initial]
         if search.best is not None:
             chosen.append(search.best.open)
+        self.past = [] if search.memory is None else search.memory.nearest_sets(space, _PAST_SETS)
+        chosen += self.past
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.pool = Pool()
@@ -97,6 +108,7 @@ class Hunt:
         weights = self.relaxation.weights
         if self.search.initial and self.search.best is not None:
             yield self.search.best.open
+        yield from self.past
         large = np.flatnonzero(weights > 0.3)
         yield large if len(large) else np.argsort(-weights, kind="stable")[:1]
         single = self.sets.evaluate(np.arange(self.sets.num_candidates)[:, None], 8)
