@@ -1,22 +1,21 @@
 """A small part of ``python -m tests.benchmarks.fuzz_optimizer``, and the seeds that once found something."""
 
-import warnings
-
 import pytest
 
 from tests.benchmarks.fuzz_optimizer import findings, random_instance
 
 ONCE_WRONG = {
     966: "a route that takes nothing of a replica needs one all the same",
+    744: "an initial plan that serves nothing is one to be no dearer than",
+    826: "a type that costs no rent has no worth per dollar of it",
+    890: "a plan that is dearer than to serve nothing is none",
     1404: "a plan that serves enough beats one that does not, however cheap",
 }
 
 
 @pytest.mark.parametrize("first", range(0, 120, 20))
 def test_on_random_instances_every_method_ends_in_a_plan_or_a_clear_no(first: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        assert {seed: wrong for seed in range(first, first + 20) if (wrong := findings(seed))} == {}
+    assert {seed: wrong for seed in range(first, first + 20) if (wrong := findings(seed))} == {}
 
 
 @pytest.mark.parametrize("seed", ONCE_WRONG, ids=ONCE_WRONG.values())

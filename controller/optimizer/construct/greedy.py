@@ -72,7 +72,7 @@ class Greedy:
         load = np.maximum(space.compute, space.memory)
         rent_usd = np.where(space.allowed, space.rent_usd * load, np.inf).min(axis=1, initial=np.inf)
         penalty_usd = space.unmet_usd + space.shortfall_usd * (1.0 - space.max_unmet)
-        worth = penalty_usd / np.maximum(rent_usd, np.finfo(float).tiny)
+        worth = np.divide(penalty_usd, rent_usd, out=np.full_like(rent_usd, np.inf), where=rent_usd > 0)
         return [int(i) for i in np.argsort(-worth, kind="stable")]
 
     def _construct(self, order: Sequence[int], idle_weight: float, cover_first: bool) -> AllocationState:
