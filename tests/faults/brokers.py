@@ -75,10 +75,13 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
     async with world.load.on():
         await asyncio.sleep(dice.uniform(0.5, 2.0))
         counted = world.watch.accounted()
+        began_s = time.monotonic()
         await FAULTS[what](world, length_s)
         ended_s = time.monotonic()
-        outcome.landed = f"{'beyond' if length_s > SESSION_TIMEOUT_S else 'within'} the session timeout"
+        lasted_s = ended_s - began_s  # a killed broker takes its time to start
+        outcome.landed = f"{'beyond' if lasted_s > SESSION_TIMEOUT_S else 'within'} the session timeout"
         outcome.detail |= {
+            "lasted_s": round(lasted_s, 1),
             "counted_meanwhile": world.watch.accounted() - counted,
             "in_flight": world.in_flight(),
         }

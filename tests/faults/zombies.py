@@ -86,7 +86,7 @@ async def _wake_after_takeover(
 
 
 async def _armed(world: FaultWorld, what: str, dice: Random) -> tuple[WorkerProcess, WorkerProcess]:
-    """Return a planner that is armed to stop, and a standby; nothing is played meanwhile, so it does not stop yet."""
+    """Return a planner that is armed to stop, and a standby; nothing is played meanwhile, so it hardly stops yet."""
     (healthy,) = await world.gather(1)
     passage = dice.randint(1, 2) if what in _OF_A_TICK else dice.randint(15, 60)
     zombie = world.start_worker(f"{what}:{passage}:SIGSTOP")
@@ -94,16 +94,26 @@ async def _armed(world: FaultWorld, what: str, dice: Random) -> tuple[WorkerProc
     await world.shared([healthy, zombie])
     await world.dismiss(healthy)
     await until(lambda: world.watch.claims > claims, "the armed worker's claim", alive=[zombie])
-    return zombie, world.start_worker()
+    standby = world.start_worker()
+    await until(
+        seldom(lambda: bool(standby.owned()) or _is_stopped(zombie)),
+        "the standby to join",
+        alive=[zombie, standby],
+    )
+    return zombie, standby
 
 
 async def _stopped(zombie: WorkerProcess) -> str:
     """Wait until an armed worker has stopped itself; return the point, or nothing where it never came to pass."""
-    stat = Path(f"/proc/{zombie.process.pid}/stat")
     try:
         async with asyncio.timeout(_STOPS_WITHIN_S):
-            while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            while not _is_stopped(zombie):
                 await asyncio.sleep(0.02)
     except TimeoutError:
         return ""
     return reached(zombie) or ""
+
+
+def _is_stopped(worker: WorkerProcess) -> bool:
+    stat = Path(f"/proc/{worker.process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
