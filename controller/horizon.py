@@ -20,7 +20,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from controller.demand.estimator import DemandEstimate, Prior, estimate_all
+import numpy as np
+
+from controller.demand.estimator import DemandEstimate, demand_scenarios, estimate_all, with_planned
+from controller.demand.surge import surge_rates
+from controller.demand.window import DemandState, WindowView
 from controller.domain.catalog import Catalog
 from controller.domain.evaluate import Evaluation, evaluate
 from controller.domain.instance import Instance
@@ -28,6 +32,7 @@ from controller.domain.plan import Plan, incumbent_of
 from controller.domain.plan_diff import PlanDiff
 from controller.errors import InstanceError
 from controller.optimizer.reroute import reroute
+from controller.optimizer.scenarios import ExpectedCost, Scenarios
 from controller.records import (
     Decision,
     DecisionName,
@@ -41,7 +46,9 @@ from controller.records import (
     SolverReport,
     TickInput,
 )
+from controller.service_levels import margin_of, priors_of
 
+_NOTES = 3
 PROVED_GAP = 1e-6
 """A plan is called optimal when its gap is no more than rounding."""
 
@@ -80,22 +87,93 @@ def begin(state: PlannerState, since_s: float | None, policy: HorizonPolicy) -> 
     return replace(state, planned_start_s=math.floor(since_s / policy.horizon_s) * policy.horizon_s)
 
 
+def surge_start_s(
+    state: PlannerState, watermark_s: float, bucket_s: float, policy: HorizonPolicy
+) -> float | None:
+    """Return the start of the newest closed bucket that is worth a look for a surge, s since the epoch; None for none.
+
+    It lies in the horizon that was planned, and surges are answered no faster, and no more often, than the policy says.
+    """
+    if state.planned_start_s is None or not state.demand or not math.isfinite(watermark_s):
+        return None
+    end_s = math.floor(watermark_s / bucket_s) * bucket_s
+    if not state.planned_start_s < end_s < state.planned_start_s + policy.horizon_s:
+        return None
+    demand = policy.demand
+    if state.surges >= demand.surges_per_horizon:
+        return None
+    if state.surged_at_s is not None and end_s < state.surged_at_s + demand.surge_cooldown_s:
+        return None
+    return end_s - bucket_s
+
+
+def surging_types(state: PlannerState, view: WindowView, policy: HorizonPolicy) -> dict[str, float]:
+    """Return the query types whose requests in ``view`` run away from the plan, with the rates to plan for, 1/s."""
+    planned = {estimate.query_type: estimate.rate_per_s for estimate in state.demand}
+    burstiness = {estimate.query_type: estimate.burstiness for estimate in state.demand}
+    return surge_rates(view, planned, burstiness, policy.demand.surge_sigmas)
+
+
 def tick(
     state: PlannerState, given: TickInput, policy: HorizonPolicy
 ) -> tuple[PlannerState, SolveRequest | PlanRecord]:
-    """Take in a closed window; ask a solver for the plan of the horizon that starts at its end, or hold."""
+    """Take in what is new; ask a solver for the plan from ``given.view.end_s`` on, or hold.
+
+    With the trigger ``horizon`` the view is a closed window, and the estimators learn from it. With ``surge`` it is the
+    last bucket: what runs away in it is planned for at once, all else as before. With ``catalog``, ``capacity`` and
+    ``manual`` the demand that was planned for is planned for anew.
+    """
+    if given.trigger != "horizon":
+        return _replan(state, given, policy)
     if given.view.is_unknown:
         return _hold(state, given, policy)
-    priors = {
-        query_type.name: Prior(
-            query_type.arrival_rate_per_s, query_type.input_tokens, query_type.output_tokens
+    margin = margin_of(given.catalog, policy.demand, policy.horizon_s, state.demand, state.plan)
+    memory, demand = estimate_all(state.memory, given.view, priors_of(given.catalog), policy.demand, margin)
+    state = replace(state, memory=memory, surges=0)
+    return _ask(state, given, demand, policy)
+
+
+def _replan(
+    state: PlannerState, given: TickInput, policy: HorizonPolicy
+) -> tuple[PlannerState, SolveRequest]:
+    surging = surging_types(state, given.view, policy) if given.trigger == "surge" else {}
+    known = {estimate.query_type: estimate for estimate in state.demand}
+    demand = []
+    for name, prior in priors_of(given.catalog).items():
+        estimate = known.get(name) or DemandEstimate(
+            name, DemandState.UNKNOWN, prior.rate_per_s, 0.0, prior.input_tokens, prior.output_tokens, None,
+            shaped_by="prior",
+        )  # fmt: skip
+        if name in surging:
+            seen = given.view.types[name].totals.count / (given.view.end_s - given.view.start_s)
+            estimate = estimate._replace(
+                rate_per_s=surging[name],
+                observed_rate_per_s=seen,
+                state=DemandState.OBSERVED,
+                shaped_by="surge",
+            )
+        demand.append(estimate)
+    if surging:
+        # What is planned for now is what the next horizon must not fall from too fast.
+        state = replace(
+            state,
+            memory=with_planned(state.memory, surging),
+            surged_at_s=given.view.end_s,
+            surges=state.surges + 1,
         )
-        for query_type in given.catalog.query_types
-    }
-    estimators, demand = estimate_all(state.estimators, given.view, priors)
+    return _ask(state, given, tuple(demand), policy)
+
+
+def _ask(
+    state: PlannerState, given: TickInput, demand: tuple[DemandEstimate, ...], policy: HorizonPolicy
+) -> tuple[PlannerState, SolveRequest]:
     instance = _instance(given.catalog, demand, state.plan, policy)
-    pending = PendingTick(given, demand, instance)
-    return replace(state, estimators=estimators, pending=pending), SolveRequest(instance, state.plan)
+    scenarios = None
+    if policy.demand.headroom == "scenarios":
+        rates_per_s = demand_scenarios(state.memory, demand, policy.demand, policy.horizon_s)
+        scenarios = Scenarios(np.full(len(rates_per_s), 1.0 / len(rates_per_s)), rates_per_s)
+    pending = PendingTick(given, demand, instance, scenarios)
+    return replace(state, pending=pending), SolveRequest(instance, state.plan, scenarios)
 
 
 def conclude(
@@ -123,21 +201,21 @@ def conclude(
         return _fall_back(state, pending, f"rejected: {found}", solver, now_s, policy)
 
     plan, judged = answer.plan, found
-    in_force = _in_force(pending.instance, state.plan)
+    in_force = _in_force(pending, state.plan)
+    shaped = _shaped(pending.demand)
     if in_force is None:
-        decision = Decision(
-            DecisionName.PLANNED, "the plan in force cannot serve this demand within its limits"
-        )
+        reason = "the plan in force cannot serve this demand within its limits"
+        decision = Decision(DecisionName.PLANNED, reason + shaped)
     else:
-        before_usd = in_force[1].cost.total_usd
-        saving_usd = before_usd - found.cost.total_usd
+        before_usd = _cost_usd(pending, *in_force)
+        saving_usd = before_usd - _cost_usd(pending, plan, found)
         if saving_usd <= policy.min_improvement * before_usd:
             plan, judged = in_force
             reason = f"a new plan would save {saving_usd:.4g} of {before_usd:.4g} USD"
-            decision = Decision(DecisionName.KEPT, reason)
+            decision = Decision(DecisionName.KEPT, reason + shaped)
         else:
             reason = f"saves {saving_usd:.4g} of {before_usd:.4g} USD"
-            decision = Decision(DecisionName.PLANNED, reason)
+            decision = Decision(DecisionName.PLANNED, reason + shaped)
     return _publish(state, pending, plan, judged, _report(answer, judged), decision, now_s, policy)
 
 
@@ -159,15 +237,35 @@ def _instance(
     return catalog.instance(by_name, policy.horizon_s / 3600.0, incumbent_of(plan))
 
 
-def _in_force(instance: Instance, plan: Plan) -> tuple[Plan, Evaluation] | None:
+def _cost_usd(pending: PendingTick, plan: Plan, judged: Evaluation) -> float:
+    """Return what a plan costs for the demand that is planned for, in expectation where there are scenarios of it."""
+    if pending.scenarios is None:
+        return judged.cost.total_usd
+    return ExpectedCost(pending.instance, pending.scenarios).of(*plan.arrays(pending.instance)).total_usd
+
+
+def _shaped(demand: tuple[DemandEstimate, ...]) -> str:
+    """Say, with numbers, where something other than the forecast and its margin decided what is planned for."""
+    ordinary = ("forecast", "headroom")
+    notes = [
+        f"{estimate.query_type} {estimate.shaped_by} at {estimate.rate_per_s:.4g}/s"
+        for estimate in demand
+        if estimate.shaped_by not in ordinary
+    ]
+    more = f" and {len(notes) - _NOTES} more" if len(notes) > _NOTES else ""
+    return "; " + ", ".join(notes[:_NOTES]) + more if notes else ""
+
+
+def _in_force(pending: PendingTick, plan: Plan) -> tuple[Plan, Evaluation] | None:
     """Return the plan in force, as it is or re-routed, whichever is cheaper; None where neither is feasible."""
+    instance = pending.instance
     as_it_is = plan.within(instance)
     candidates = [(as_it_is, evaluate(instance, as_it_is))]
     rerouted = reroute(instance, plan, clock=lambda: 0.0)
     if rerouted.plan is not None and rerouted.evaluation is not None:
         candidates.append((rerouted.plan, rerouted.evaluation))
     feasible = [candidate for candidate in candidates if candidate[1].is_feasible]
-    return min(feasible, key=lambda candidate: candidate[1].cost.total_usd, default=None)
+    return min(feasible, key=lambda candidate: _cost_usd(pending, *candidate), default=None)
 
 
 def _report(answer: SolverAnswer, judged: Evaluation) -> SolverReport:
@@ -202,7 +300,7 @@ def _fall_back(
     now_s: float,
     policy: HorizonPolicy,
 ) -> tuple[PlannerState, PlanRecord]:
-    in_force = _in_force(pending.instance, state.plan)
+    in_force = _in_force(pending, state.plan)
     if in_force is not None:
         plan, judged = in_force
         reason = f"{reason}; the last plan stands, re-routed"
@@ -232,12 +330,13 @@ def _publish(
     now_s: float,
     policy: HorizonPolicy,
 ) -> tuple[PlannerState, PlanRecord]:
-    start_s = pending.given.view.end_s
+    start_s, is_horizon = pending.given.view.end_s, pending.given.trigger == "horizon"
+    began_s = start_s if is_horizon or state.planned_start_s is None else state.planned_start_s
     record = PlanRecord(
         epoch=state.epoch,
         sequence=state.sequence + 1,
         tick=pending.given,
-        horizon_end_s=start_s + policy.horizon_s,
+        horizon_end_s=max(began_s + policy.horizon_s, start_s),
         valid_until_s=start_s + policy.validity_s,
         issued_at_s=now_s,
         demand=pending.demand,
@@ -254,7 +353,7 @@ def _publish(
         plan=plan,
         demand=pending.demand,
         # A hold for lack of news leaves the horizon open: it is planned as soon as its window closes.
-        planned_start_s=start_s if pending.given.view.is_closed else state.planned_start_s,
+        planned_start_s=start_s if is_horizon and pending.given.view.is_closed else state.planned_start_s,
         pending=None,
     )
     return next_state, record

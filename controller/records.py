@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Literal
 
-from controller.demand.estimator import DemandEstimate, TypeEstimator
+from controller.demand.estimator import DemandEstimate
+from controller.demand.memory import DemandMemory
+from controller.demand.policy import DemandPolicy
 from controller.demand.window import WindowView
 from controller.domain.catalog import Catalog
 from controller.domain.evaluate import Evaluation
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan
 from controller.domain.plan_diff import PlanDiff
+from controller.optimizer.scenarios import Scenarios
 
 Trigger = Literal["horizon", "surge", "catalog", "capacity", "manual"]
 SolverStatus = Literal["optimal", "feasible", "infeasible", "failed", "not_run"]
@@ -46,16 +47,23 @@ class HorizonPolicy:
     horizon_s : length of a horizon, and of the window whose demand it is planned from.
     validity_s : how long after its start a plan may be followed without being reported stale.
     min_improvement : a new plan is adopted when it is cheaper than the one in force, re-routed, by this share.
+    demand : from counts to what is planned for.
     """
 
     horizon_s: float
     validity_s: float
     min_improvement: float = 0.005
+    demand: DemandPolicy = field(default_factory=DemandPolicy)
 
 
 @dataclass(frozen=True, slots=True)
 class TickInput:
-    """All that a tick sees: ``view`` is the window that closed at ``view.end_s``, where the horizon starts."""
+    """All that a tick sees.
+
+    ``view`` is what closed at ``view.end_s``, where the plan starts: with the trigger ``horizon`` the window of a
+    horizon, with ``surge`` the last bucket. Other triggers plan anew for the demand that is known; their view only
+    says when.
+    """
 
     trigger: Trigger
     now_s: float
@@ -65,10 +73,11 @@ class TickInput:
 
 @dataclass(frozen=True, slots=True)
 class SolveRequest:
-    """Work for a solver: an instance, and the plan in force to start from."""
+    """Work for a solver: an instance, the plan in force to start from, and the demands that may come instead."""
 
     instance: Instance
     initial: Plan
+    scenarios: Scenarios | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +142,9 @@ class PlannerState:
     ----------
     epoch, sequence : of the plan that went out last.
     plan, demand : that plan, and what it was planned for.
-    estimators : what is remembered of each query type.
+    memory : what is remembered of demand.
     planned_start_s : start of the horizon that was planned last; None before the first.
+    surged_at_s, surges : when a surge was answered last, and how often in this horizon.
     pending : the tick whose solve is under way.
     """
 
@@ -142,8 +152,10 @@ class PlannerState:
     sequence: int = 0
     plan: Plan = field(default_factory=Plan)
     demand: tuple[DemandEstimate, ...] = ()
-    estimators: Mapping[str, TypeEstimator] = field(default_factory=lambda: MappingProxyType({}))
+    memory: DemandMemory = field(default_factory=DemandMemory)
     planned_start_s: float | None = None
+    surged_at_s: float | None = None
+    surges: int = 0
     pending: PendingTick | None = None
 
 
@@ -154,3 +166,4 @@ class PendingTick:
     given: TickInput
     demand: tuple[DemandEstimate, ...]
     instance: Instance
+    scenarios: Scenarios | None = None

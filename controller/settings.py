@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSettingsError
 
+from controller.demand.policy import DemandPolicy, Headroom
+from controller.demand.rules import EstimatorName
 from controller.errors import SettingsError
+from controller.records import HorizonPolicy
 from controller.yaml_file import load_yaml
 
 
@@ -153,6 +156,32 @@ class HorizonSettings(_Section):
         return self
 
 
+class DemandSettings(_Section):
+    """What is expected of demand, how much is planned for beyond it, and how fast that may go down."""
+
+    estimator: EstimatorName = "mean_reverting"
+    headroom: Headroom = "quantile"
+    quantile: float | None = Field(
+        default=None, ge=0.5, le=0.999, description="none: each type's own, 1 - rent / penalty"
+    )
+    stabilization_horizons: int = Field(
+        default=3, ge=1, le=288, description="down only to the largest of so many last targets"
+    )
+    max_step_up: float | None = Field(default=None, gt=1, description="largest factor in one horizon")
+    max_step_down: float | None = Field(default=0.5, gt=0, le=1, description="largest fall in one horizon")
+    retention_s: float = Field(
+        default=900.0, ge=0, description="proved idle for this long, nothing is planned for"
+    )
+    late_share: float = Field(
+        default=0.05, gt=0, lt=1, description="of requests that may wait too long, with queueing headroom"
+    )
+    surge_sigmas: float = Field(
+        default=5.0, gt=0, description="beyond what is planned for, that are no noise"
+    )
+    surge_cooldown_s: float = Field(default=60.0, ge=0, description="between two surges that are answered")
+    surges_per_horizon: int = Field(default=3, ge=0, description="that are answered at most; 0 for none")
+
+
 class IngestSettings(_Section):
     """What input is taken."""
 
@@ -210,8 +239,24 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = "auto"
     kafka: KafkaSettings = KafkaSettings()
     horizon: HorizonSettings = HorizonSettings()
+    demand: DemandSettings = DemandSettings()
     ingest: IngestSettings = IngestSettings()
     solver: SolverSettings = SolverSettings()
+
+    @model_validator(mode="after")
+    def _a_cadence_that_can_be_kept(self) -> Self:
+        horizon = self.horizon
+        if self.solver.deadline_s > horizon.length_s:
+            raise ValueError(
+                f"solver.deadline_s ({self.solver.deadline_s:g}) must be at most horizon.length_s "
+                f"({horizon.length_s:g}): a plan must be there before the next is due"
+            )
+        if horizon.idle_timeout_s < horizon.bucket_s:
+            raise ValueError(
+                f"horizon.idle_timeout_s ({horizon.idle_timeout_s:g}) must be at least bucket_s "
+                f"({horizon.bucket_s:g}): a source that reports once a bucket is not silent"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -224,6 +269,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment override the file, whose content is what is passed in."""
         return env_settings, init_settings
+
+
+def horizon_policy(settings: Settings) -> HorizonPolicy:
+    """Return how horizons are planned, by the settings."""
+    horizon = settings.horizon
+    return HorizonPolicy(
+        horizon_s=horizon.length_s,
+        validity_s=horizon.length_s * horizon.validity_horizons,
+        min_improvement=horizon.min_improvement,
+        demand=DemandPolicy(**settings.demand.model_dump()),
+    )
 
 
 def load_settings(path: Path | None) -> Settings:

@@ -44,6 +44,13 @@ class PlanDemand(Message):
     quantile: Share | None = Field(
         default=None, description="of the rate; null where the mean is planned for"
     )
+    forecast_rate_per_s: NonNegative | None = Field(default=None, description="the mean that is expected")
+    shaped_by: str | None = Field(
+        default=None, description="what decided the rate that is planned for: the margin, a floor, a limit"
+    )
+    burstiness: NonNegative | None = Field(
+        default=None, description="variance of the window's bucket counts over their mean; 1 is a Poisson's"
+    )
 
 
 class PlanDeployment(Message):

@@ -1,41 +1,56 @@
-"""From what was seen to what is planned for: one exponentially weighted estimator for each query type.
+"""From what was seen to what is planned for: all query types of a window at once.
 
-Level and weight ``w <- α + (1 - α) w``, ``l <- l + (α / w)(y - l)``: the first observation is the level, later ones
-count by α. The spread is the same recursion over squared one-step errors, scaled by the square root of the forecast,
-since requests come about as a Poisson process does: ``σ = √(s · max(l, 1))`` on counts. Token means are ratios of
-smoothed sums, never averages of window means. (docs/mathematics.md, "Demand".)
+Counts go to an estimator, which says what is expected and how likely more is; the policy adds the one margin, and lets
+what is planned for go down no faster than it should. (docs/mathematics.md, "Demand".)
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from controller.demand.counting import Totals
-from controller.demand.window import DemandState, TypeWindow, WindowView
+import numpy as np
+from numpy.typing import NDArray
 
-RATE_WEIGHT = 0.7
-"""α of the rate: what served best at five-minute horizons."""
-TOKEN_WEIGHT = 0.3
-"""α of the token sums: token shapes move more slowly than rates."""
+from controller.demand import tokens
+from controller.demand.distribution import Outlook
+from controller.demand.forecasters import Floats
+from controller.demand.memory import DemandMemory
+from controller.demand.policy import DemandPolicy, Shaping
+from controller.demand.rules import make_estimator
+from controller.demand.surge import dispersion, surging
+from controller.demand.targets import Targets, fresh_targets, shape
+from controller.demand.window import DemandState, WindowView
+
+RECENT_BUCKETS = 3
+"""Buckets at the end of a window that may overrule it, where they are beyond its margin."""
+NUM_SCENARIOS = 17
+"""A prime: types go through their quantiles by strides of their own, so that no two of them rise and fall together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What is planned for until something is known."""
+    """What is planned for until something is known, and what holds whatever is known.
+
+    ``floor_per_s`` is the least rate that is planned for; ``retention_s`` how long the type must be proved idle before
+    nothing is planned for it, None for the policy's own.
+    """
 
     rate_per_s: float = 0.0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+    floor_per_s: float = 0.0
+    retention_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DemandEstimate:
+class DemandEstimate(NamedTuple):
     """Demand of one query type over the coming horizon.
 
-    ``rate_per_s`` is the mean that is planned for, ``rate_stddev_per_s`` its spread one horizon ahead,
-    ``observed_rate_per_s`` what the window that closed had; None where that is not known.
+    ``rate_per_s`` is what is planned for, margin included; ``rate_stddev_per_s`` the spread one horizon ahead;
+    ``observed_rate_per_s`` what the window that closed had; None where that is not known. ``forecast_rate_per_s`` is
+    the mean that is expected, ``quantile`` the level that is planned for where it is one, ``shaped_by`` what decided,
+    and ``burstiness`` the variance of bucket counts over their mean.
     """
 
     query_type: str
@@ -45,98 +60,190 @@ class DemandEstimate:
     input_tokens: float
     output_tokens: float
     observed_rate_per_s: float | None
+    forecast_rate_per_s: float | None = None
+    quantile: float | None = None
+    shaped_by: Shaping = "forecast"
+    burstiness: float = 1.0
+
+
+Factor = Callable[[Floats, Floats], Floats]
+"""From rates (N,) and burstiness (N,) to queueing headroom (N,), a factor of at least 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class TypeEstimator:
-    """All that is remembered of one query type; small, and plain to write down."""
+class Margin:
+    """What the margin depends on beside demand.
 
-    level_count: float = 0.0
-    level_weight: float = 0.0
-    error_square: float = 0.0
-    error_weight: float = 0.0
-    token_requests: float = 0.0
-    token_inputs: float = 0.0
-    token_outputs: float = 0.0
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything was ever observed."""
-        return self.level_weight > 0
-
-    def observe(self, totals: Totals, coverage: float = 1.0) -> TypeEstimator:
-        """Take in one closed window, of which only the share ``coverage`` was watched."""
-        estimator = self
-        count = totals.count / coverage
-        if self.is_known:
-            scaled = (count - self.level_count) ** 2 / max(self.level_count, 1.0)
-            weight = RATE_WEIGHT + (1 - RATE_WEIGHT) * self.error_weight
-            estimator = replace(
-                estimator,
-                error_weight=weight,
-                error_square=self.error_square + RATE_WEIGHT / weight * (scaled - self.error_square),
-            )
-        weight = RATE_WEIGHT + (1 - RATE_WEIGHT) * self.level_weight
-        level = self.level_count + RATE_WEIGHT / weight * (count - self.level_count)
-        estimator = replace(estimator, level_weight=weight, level_count=level)
-        if not totals.count:  # an empty window says nothing of the tokens of a request
-            return estimator
-        keep = 1 - TOKEN_WEIGHT
-        return replace(
-            estimator,
-            token_requests=keep * self.token_requests + TOKEN_WEIGHT * totals.count,
-            token_inputs=keep * self.token_inputs + TOKEN_WEIGHT * totals.input_tokens,
-            token_outputs=keep * self.token_outputs + TOKEN_WEIGHT * totals.output_tokens,
-        )
-
-    def stddev_count(self) -> float:
-        """Return the spread of the next window's count; a Poisson's where no error was seen yet."""
-        scale = self.error_square if self.error_weight > 0 else 1.0
-        return math.sqrt(scale * max(self.level_count, 1.0))
-
-
-def estimate(
-    query_type: str,
-    estimator: TypeEstimator,
-    window: TypeWindow | None,
-    window_s: float,
-    prior: Prior,
-    coverage: float = 1.0,
-) -> tuple[TypeEstimator, DemandEstimate]:
-    """Take in a closed window of ``window_s`` seconds, watched for a share ``coverage`` of it; estimate the next one.
-
-    ``window`` of None means that nothing was heard of the type: its estimator stays as it is, and what was planned for
-    goes on being planned for.
+    ``levels`` are τ (N,) of each type, ``factor`` the queueing headroom, ``leads`` the windows ahead to plan for.
     """
-    state = DemandState.UNKNOWN if window is None else window.state
-    if window is not None:
-        estimator = estimator.observe(window.totals, coverage)
-    requests = estimator.token_requests
-    return estimator, DemandEstimate(
-        query_type=query_type,
-        state=state,
-        rate_per_s=estimator.level_count / window_s if estimator.is_known else prior.rate_per_s,
-        rate_stddev_per_s=estimator.stddev_count() / window_s if estimator.is_known else 0.0,
-        input_tokens=estimator.token_inputs / requests if requests else prior.input_tokens,
-        output_tokens=estimator.token_outputs / requests if requests else prior.output_tokens,
-        observed_rate_per_s=None if window is None else window.totals.count / (window_s * coverage),
-    )
+
+    levels: Floats
+    factor: Factor | None = None
+    leads: tuple[int, ...] = (1,)
 
 
 def estimate_all(
-    estimators: Mapping[str, TypeEstimator], view: WindowView, priors: Mapping[str, Prior]
-) -> tuple[dict[str, TypeEstimator], tuple[DemandEstimate, ...]]:
-    """Estimate every query type that has a prior, in its order; see :func:`estimate`."""
-    states: dict[str, TypeEstimator] = {}
-    estimates = []
-    for name, prior in priors.items():
-        states[name], found = estimate(
-            name,
-            estimators.get(name, TypeEstimator()),
-            view.types.get(name),
-            view.end_s - view.start_s,
-            prior,
-            view.coverage,
-        )
-        estimates.append(found)
-    return states, tuple(estimates)
+    memory: DemandMemory,
+    view: WindowView,
+    priors: Mapping[str, Prior],
+    policy: DemandPolicy | None = None,
+    margin: Margin | None = None,
+) -> tuple[DemandMemory, tuple[DemandEstimate, ...]]:
+    """Take in a closed window; estimate the next one for every query type that has a prior, in that order.
+
+    Types that nothing was heard of stay as they are: what was planned for goes on being planned for.
+    """
+    policy = policy or DemandPolicy()
+    names = tuple(priors)
+    margin = margin or Margin(np.full(len(names), 0.9))
+    window_s = view.end_s - view.start_s
+    estimator = make_estimator(policy.estimator, margin.leads)
+    fresh: dict[str, NDArray[Any]] = {
+        **{f"estimator.{name}": array for name, array in estimator.fresh(len(names)).items()},
+        **{f"targets.{name}": array for name, array in fresh_targets(len(names), policy).items()},
+        "tokens": np.zeros((len(names), 3)),
+        "seen": np.zeros(len(names), dtype=np.bool_),
+    }
+    signature = f"{policy.estimator} {margin.leads} {window_s:g}"
+    rows = memory.rows_of(names, fresh, signature)
+
+    totals = _totals(view, names)
+    heard = np.isfinite(totals[:, 0])
+    prior = np.array([(p.rate_per_s, p.input_tokens, p.output_tokens) for p in priors.values()])
+    means_before = tokens.means(rows["tokens"], prior[:, 1:])
+    work = tokens.in_mean_requests(totals, means_before, policy.output_weight)
+    state = estimator.observe(_inner(rows, "estimator."), totals[:, 0], work)
+    sums = np.where(heard[:, None], tokens.observe(rows["tokens"], totals), rows["tokens"])
+    means = tokens.means(sums, prior[:, 1:])
+    seen = rows["seen"] | heard
+    index = dispersion(view, names)
+
+    outlooks = [estimator.outlook(state, lead) for lead in margin.leads]
+    forecast = np.where(seen, outlooks[0].forecast / window_s, prior[:, 0])
+    wanted, reason = _with_margin(outlooks, window_s, index, policy, margin)
+    wanted = np.where(seen, wanted, prior[:, 0])
+    reasons = np.where(seen, reason, "prior").astype(object)
+    recent = _recent(view, names)
+    if recent is not None:
+        counts, span_s = recent
+        calm = dispersion(view, names, leave_out=RECENT_BUCKETS)
+        runaway = surging(counts, span_s, wanted, calm, policy.surge_sigmas)
+        is_surge = np.isfinite(runaway)
+        wanted, reasons[is_surge] = np.where(is_surge, runaway, wanted), "surge"
+
+    targets = Targets(
+        wanted,
+        reasons,
+        heard=heard,
+        is_idle=heard & (totals[:, 0] == 0),
+        was_seen=rows["seen"],
+        floor_per_s=np.array([p.floor_per_s for p in priors.values()]),
+        retention_s=np.array(
+            [policy.retention_s if p.retention_s is None else p.retention_s for p in priors.values()]
+        ),
+    )
+    shaped, planned = shape(_inner(rows, "targets."), targets, window_s, policy)
+    arrays: dict[str, NDArray[Any]] = {
+        **{f"estimator.{name}": array for name, array in state.items()},
+        **{f"targets.{name}": array for name, array in shaped.items()},
+        "tokens": sums,
+        "seen": seen,
+    }
+    spread = np.where(seen, outlooks[0].stddev() / window_s, 0.0)
+    levels = margin.levels.tolist() if policy.headroom == "quantile" else [None] * len(names)
+    observed = [
+        count / window_s if is_heard else None
+        for count, is_heard in zip(totals[:, 0].tolist(), heard, strict=True)
+    ]
+    states = [view.types[name].state if name in view.types else DemandState.UNKNOWN for name in names]
+    columns = (
+        names, states, planned.tolist(), spread.tolist(), means[:, 0].tolist(), means[:, 1].tolist(), observed,
+        forecast.tolist(), levels, targets.reasons.tolist(), index.tolist(),
+    )  # fmt: skip
+    estimates = tuple(map(DemandEstimate._make, zip(*columns, strict=True)))
+    return DemandMemory(names, signature, arrays), estimates
+
+
+def with_planned(memory: DemandMemory, rates_per_s: Mapping[str, float]) -> DemandMemory:
+    """Return a memory in which these rates, 1/s, were planned for last: the next may not fall from them at will."""
+    name = "targets.planned"
+    if name not in memory.arrays:
+        return memory
+    planned = memory.arrays[name].copy()
+    for row, query_type in enumerate(memory.types):
+        planned[row] = rates_per_s.get(query_type, planned[row])
+    return replace(memory, arrays={**memory.arrays, name: planned})
+
+
+def demand_scenarios(
+    memory: DemandMemory, demand: tuple[DemandEstimate, ...], policy: DemandPolicy, window_s: float
+) -> Floats:
+    """Return equally likely rates (S, N), 1/s, of the types that were estimated last, in their order.
+
+    Where a policy plans for more than the forecast (it stabilizes, or holds), scenarios are moved up by as much.
+    """
+    names = tuple(estimate.query_type for estimate in demand)
+    estimator = make_estimator(policy.estimator)
+    state = _inner(memory.arrays, "estimator.")
+    values = estimator.outlook(state).scenarios(NUM_SCENARIOS) / window_s
+    rows = {name: row for row, name in enumerate(memory.types)}
+    order = np.arange(NUM_SCENARIOS)
+    columns = []
+    for at, estimate in enumerate(demand):
+        forecast = estimate.forecast_rate_per_s
+        row = rows[names[at]]
+        if estimate.shaped_by in ("prior", "idle", "floor", "held") or forecast is None:
+            columns.append(np.full(NUM_SCENARIOS, estimate.rate_per_s))
+            continue
+        stride = 1 + at % (NUM_SCENARIOS - 1)
+        shuffled = values[row, (stride * order + 7 * at) % NUM_SCENARIOS]
+        columns.append(np.maximum(shuffled + estimate.rate_per_s - forecast, 0.0))
+    return np.column_stack(columns)
+
+
+def _with_margin(
+    outlooks: list[Outlook],
+    window_s: float,
+    index: Floats,
+    policy: DemandPolicy,
+    margin: Margin,
+) -> tuple[Floats, Shaping]:
+    if policy.headroom == "quantile":
+        quantiles = [outlook.quantile(margin.levels) for outlook in outlooks]
+        return np.max(np.stack(quantiles), axis=0) / window_s, "headroom"
+    expected = np.max(np.stack([outlook.forecast for outlook in outlooks]), axis=0) / window_s
+    if policy.headroom == "queueing" and margin.factor is not None:
+        return expected * margin.factor(expected, index), "headroom"
+    return np.maximum(expected, 0.0), "forecast"
+
+
+def _totals(view: WindowView, names: tuple[str, ...]) -> Floats:
+    """Return requests, input and output tokens (N, 3) of a whole window; NaN where nothing was heard."""
+    nothing = (np.nan, np.nan, np.nan)
+    table = [
+        (found.totals.count, found.totals.input_tokens, found.totals.output_tokens)
+        if (found := view.types.get(name)) is not None
+        else nothing
+        for name in names
+    ]
+    totals: Floats = np.array(table, dtype=np.float64).reshape(-1, 3) / (view.coverage or 1.0)
+    return totals
+
+
+def _recent(view: WindowView, names: tuple[str, ...]) -> tuple[Floats, float] | None:
+    """Return the counts (N,) in the last buckets, and how many seconds these span; None where a window is too short."""
+    lengths = {len(found.bucket_counts) for found in view.types.values()}
+    buckets = max(lengths, default=0)
+    if buckets < 2 * RECENT_BUCKETS:
+        return None
+    counts = np.array(
+        [
+            float(sum(view.types[name].bucket_counts[-RECENT_BUCKETS:])) if name in view.types else np.nan
+            for name in names
+        ]
+    )
+    return counts, (view.end_s - view.start_s) / buckets * RECENT_BUCKETS
+
+
+def _inner(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
@@ -55,7 +55,8 @@ class Catalog:
     """Models, GPU tiers, query types and limits of one fleet.
 
     The query types carry their priors as demand: what is planned for until something is known. ``digest`` names the
-    catalog's content; plans carry it.
+    catalog's content; plans carry it. ``floors_per_s`` is the least rate that is planned for, ``retentions_s`` how long
+    a type must be proved idle before nothing is; a type that they lack has no floor, and the settings' retention.
     """
 
     fleet: str
@@ -69,6 +70,8 @@ class Catalog:
     storage_usd_per_gb_h: float
     delay_slo: DelaySlo
     digest: str
+    floors_per_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    retentions_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def type_names(self) -> tuple[str, ...]:
@@ -132,9 +135,15 @@ def read_catalog(data: Any) -> Catalog:
         written = fields.take("schema")
         if written != FORMAT:
             raise CatalogError("schema", f"must be {FORMAT!r}", written)
+        floors_per_s: dict[str, float] = {}
+        retentions_s: dict[str, float] = {}
         catalog = Catalog(
             fleet=fields.text("fleet"),
-            query_types=tuple(_query_type(item) for item in fields.objects("query_types")),
+            query_types=tuple(
+                _query_type(item, floors_per_s, retentions_s) for item in fields.objects("query_types")
+            ),
+            floors_per_s=floors_per_s,
+            retentions_s=retentions_s,
             models=tuple(read_model(item) for item in fields.objects("models")),
             gpu_tiers=tuple(read_gpu_tier(item) for item in fields.objects("gpu_tiers")),
             profiles=tuple(read_profile(item) for item in fields.objects("profiles", required=False)),
@@ -154,10 +163,17 @@ def read_catalog(data: Any) -> Catalog:
     return catalog
 
 
-def _query_type(fields: Fields) -> QueryType:
-    return read_query_type(
+def _query_type(fields: Fields, floors_per_s: dict[str, float], retentions_s: dict[str, float]) -> QueryType:
+    floor_per_s = fields.number("floor_rate_per_s", 0.0, at_least=0.0)
+    retention_s = fields.limit("retention_s")
+    query_type = read_query_type(
         fields,
         arrival_rate_per_s=fields.number("prior_rate_per_s", 0.0, at_least=0.0),
         input_tokens=fields.number("prior_input_tokens", 0.0, at_least=0.0),
         output_tokens=fields.number("prior_output_tokens", 0.0, at_least=0.0),
     )
+    if floor_per_s > 0:
+        floors_per_s[query_type.name] = floor_per_s
+    if retention_s is not None:
+        retentions_s[query_type.name] = retention_s
+    return query_type

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
 
 from controller.demand.counting import PartitionLedger, Totals, Windowing
-from controller.demand.estimator import DemandEstimate, TypeEstimator
+from controller.demand.estimator import DemandEstimate
+from controller.demand.memory import DemandMemory
+from controller.demand.policy import Shaping
 from controller.demand.window import DemandState
 from controller.domain.entities import DeploymentKey
 from controller.domain.evaluate import TypeOutcome
@@ -96,6 +98,10 @@ def plan_message(record: PlanRecord) -> AllocationPlan:
                 rate_stddev_per_s=estimate.rate_stddev_per_s,
                 input_tokens=estimate.input_tokens,
                 output_tokens=estimate.output_tokens,
+                quantile=estimate.quantile,
+                forecast_rate_per_s=estimate.forecast_rate_per_s,
+                shaped_by=estimate.shaped_by,
+                burstiness=estimate.burstiness,
             )
             for estimate in record.demand
         ],
@@ -181,25 +187,28 @@ def plan_of(message: AllocationPlan) -> tuple[Plan, tuple[DemandEstimate, ...]]:
             input_tokens=d.input_tokens,
             output_tokens=d.output_tokens,
             observed_rate_per_s=d.observed_rate_per_s,
+            forecast_rate_per_s=d.forecast_rate_per_s,
+            quantile=d.quantile,
+            shaped_by=_shaping(d.shaped_by),
+            burstiness=1.0 if d.burstiness is None else d.burstiness,
         )
         for d in message.demand
     )
     return plan, demand
 
 
+def _shaping(written: str | None) -> Shaping:
+    """Read what decided a rate; a word of a later version is taken for the usual."""
+    return cast(Shaping, written) if written in get_args(Shaping) else "headroom"
+
+
 def memory_of(state: PlannerState, horizon_s: float) -> dict[str, Any]:
-    """Write what the estimators remember, for the planner's table."""
-    return {
-        "horizon_s": horizon_s,
-        "estimators": {
-            name: {field: getattr(estimator, field) for field in TypeEstimator.__slots__}
-            for name, estimator in state.estimators.items()
-        },
-    }
+    """Write what is remembered of demand, for the planner's table."""
+    return {"horizon_s": horizon_s, **state.memory.to_json()}
 
 
-def estimators_of(memory: dict[str, Any] | None, horizon_s: float) -> dict[str, TypeEstimator]:
-    """Read back what the estimators remembered; nothing, where it was for horizons of another length."""
+def remembered(memory: dict[str, Any] | None, horizon_s: float) -> DemandMemory:
+    """Read back what was remembered of demand; nothing, where it was for horizons of another length."""
     if not memory or memory.get("horizon_s") != horizon_s:
-        return {}
-    return {name: TypeEstimator(**values) for name, values in memory["estimators"].items()}
+        return DemandMemory()
+    return DemandMemory.of_json(memory)

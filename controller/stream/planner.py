@@ -18,29 +18,37 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from controller.clock import Clock
-from controller.demand.window import DemandWindow
+from controller.demand.window import DemandWindow, WindowView
 from controller.domain.catalog import Catalog
 from controller.errors import BrokerError, MessageError, WorkerError
-from controller.horizon import begin, conclude, next_horizon_start_s, overdue_start_s, tick
+from controller.horizon import (
+    begin,
+    conclude,
+    next_horizon_start_s,
+    overdue_start_s,
+    surge_start_s,
+    surging_types,
+    tick,
+)
 from controller.kafka import KafkaConnection
 from controller.kill_points import passing
 from controller.logs import get_logger
 from controller.records import (
     DecisionName,
-    HorizonPolicy,
     PlannerState,
     PlanRecord,
     SolveRequest,
     TickInput,
+    Trigger,
 )
 from controller.router.tail import newest_plan
-from controller.settings import Settings
+from controller.settings import Settings, horizon_policy
 from controller.stream.codec import (
-    estimators_of,
     ledger_of,
     memory_of,
     plan_message,
     plan_of,
+    remembered,
 )
 from controller.stream.ingest import windowing_of
 from controller.stream.memory import PlannerMemory
@@ -82,11 +90,7 @@ class Planner:
         self._memory = memory
         self._solver = solver
         horizon = settings.horizon
-        self._policy = HorizonPolicy(
-            horizon_s=horizon.length_s,
-            validity_s=horizon.length_s * horizon.validity_horizons,
-            min_improvement=horizon.min_improvement,
-        )
+        self._policy = horizon_policy(settings)
         self._patience_s = horizon.length_s + horizon.allowed_lateness_s + horizon.idle_timeout_s
         self._window = self._new_window()
         self._is_owner = False
@@ -94,6 +98,7 @@ class Planner:
         self._tenure = 0
         self._state: PlannerState | None = None
         self._held_start_s = -math.inf
+        self._looked_at_s = -math.inf
         self._producer: AIOKafkaProducer | None = None
 
     def _new_window(self) -> DemandWindow:
@@ -171,11 +176,26 @@ class Planner:
         if start_s is not None and start_s + self._policy.validity_s <= now_s:
             start_s = None  # still catching up: a plan for a time that is over helps nobody
         if start_s is None:
+            surge = self._surge(self._state, watermark_s, now_s)
+            if surge is not None:
+                await self._plan("surge", surge, now_s, tenure)
+                return
             start_s = overdue_start_s(self._state, now_s, self._policy, self._patience_s)
             if start_s is None or start_s <= self._held_start_s:
                 return
             self._held_start_s = start_s
-        await self._plan(start_s, now_s, tenure)
+        view = self._window.view(start_s - self._policy.horizon_s, start_s, now_s)
+        await self._plan("horizon", view, now_s, tenure)
+
+    def _surge(self, state: PlannerState, watermark_s: float, now_s: float) -> WindowView | None:
+        """Return the newest closed bucket, where demand runs away from the plan in it; each is looked at once."""
+        bucket_s = self._settings.horizon.bucket_s
+        start_s = surge_start_s(state, watermark_s, bucket_s, self._policy)
+        if start_s is None or start_s <= self._looked_at_s or start_s + self._policy.horizon_s < now_s:
+            return None
+        self._looked_at_s = start_s
+        view = self._window.view(start_s, start_s + bucket_s, now_s)
+        return view if surging_types(state, view, self._policy) else None
 
     async def _take_over(self) -> PlannerState:
         """Claim an epoch, and learn what is in force."""
@@ -192,12 +212,13 @@ class Planner:
         passing("after-claim")
         state = PlannerState(
             epoch=sent.offset,
-            estimators=estimators_of(self._memory.load(), self._policy.horizon_s),
+            memory=remembered(self._memory.load(), self._policy.horizon_s),
         )
         newest = await newest_plan(self._connection, fleet)
         if newest is not None:
             plan, demand = plan_of(newest)
-            start_s = newest.horizon_start
+            # A plan for a surge starts within a horizon, which is the one that was planned.
+            start_s = math.floor(newest.horizon_start / self._policy.horizon_s) * self._policy.horizon_s
             if newest.decision.name == DecisionName.HOLD_UNKNOWN_DEMAND.value:
                 # Held, and open still: it is planned when its window closes, but not held a second time.
                 self._held_start_s = start_s
@@ -211,10 +232,9 @@ class Planner:
         )
         return state
 
-    async def _plan(self, start_s: float, now_s: float, tenure: int) -> None:
+    async def _plan(self, trigger: Trigger, view: WindowView, now_s: float, tenure: int) -> None:
         assert self._state is not None  # noqa: S101 - the caller has one
-        view = self._window.view(start_s - self._policy.horizon_s, start_s, now_s)
-        state, effect = tick(self._state, TickInput("horizon", now_s, self._catalog, view), self._policy)
+        state, effect = tick(self._state, TickInput(trigger, now_s, self._catalog, view), self._policy)
         if isinstance(effect, SolveRequest):
             answer = await self._solver.solve(effect)
             if tenure != self._tenure:

@@ -16,6 +16,7 @@ from controller.domain.plan import read_plan
 from controller.errors import CoxswainError, SolverCrashError, SolverError, SolverTimeoutError
 from controller.kill_points import passing
 from controller.logs import get_logger
+from controller.optimizer.scenarios import Scenarios
 from controller.records import SolverAnswer, SolveRequest, SolverFailure
 from controller.settings import SolverSettings
 
@@ -89,6 +90,7 @@ class SolverProcess:
             "seed": settings.seed,
             "time_limit_s": settings.time_limit_s,
             "iterations": settings.iterations,
+            "scenarios": _scenarios(request.scenarios),
         }
         try:
             process.stdin.write(json.dumps(question).encode() + b"\n")
@@ -106,6 +108,12 @@ class SolverProcess:
         if not isinstance(said, dict):
             raise SolverCrashError(f"the solver said something that is no answer: {line[:80]!r}")
         return said
+
+
+def _scenarios(scenarios: Scenarios | None) -> dict[str, Any] | None:
+    if scenarios is None:
+        return None
+    return {"weights": scenarios.weights.tolist(), "rates_per_s": scenarios.rates_per_s.tolist()}
 
 
 def _read_answer(said: dict[str, Any]) -> SolverAnswer:

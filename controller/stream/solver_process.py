@@ -14,8 +14,11 @@ import signal
 import sys
 from typing import Any
 
+import numpy as np
+
 from controller.domain.instance_file import read_instance
 from controller.domain.plan import Plan, read_plan
+from controller.optimizer.scenarios import Scenarios
 from controller.optimizer.solve import solve
 from controller.optimizer.stop import MaxIterations, MaxRuntime
 
@@ -32,6 +35,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         seed=request["seed"],
         initial=read_plan(request["initial"]),
         method=request["method"],
+        scenarios=_scenarios(request.get("scenarios")),
     )
     plan = result.plan or Plan()
     return {
@@ -42,6 +46,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "lower_bound_usd": result.lower_bound_usd,
         "conflict": list(result.conflict),
     }
+
+
+def _scenarios(written: dict[str, Any] | None) -> Scenarios | None:
+    if written is None:
+        return None
+    return Scenarios(np.array(written["weights"]), np.array(written["rates_per_s"]))
 
 
 def main() -> None:

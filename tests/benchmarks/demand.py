@@ -31,7 +31,7 @@ def main(num: int, windows: int, estimator: str) -> None:
         sizes.append(sum(array.nbytes for array in state.values()))
     click.echo(
         f"{estimator}, {num} types, {windows} windows: {np.median(spent_ms):.1f} ms of CPU a tick "
-        f"(p95 {np.percentile(spent_ms, 95):.1f}), state {sizes[0] / 1e6:.2f} MB at first, {sizes[-1] / 1e6:.2f} at last"
+        f"(p95 {np.percentile(spent_ms, 95):.1f}), state {sizes[0] / 1e6:.2f} MB first, {sizes[-1] / 1e6:.2f} last"
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controller.demand.counting import PartitionLedger, Totals, Windowing
-from controller.demand.estimator import TypeEstimator
+from controller.demand.policy import DemandPolicy
 from controller.demand.window import DemandState, PartitionProgress, TypeWindow, WindowView
 from controller.domain.catalog import read_catalog
 from controller.domain.entities import DeploymentKey
@@ -24,12 +25,12 @@ from controller.records import (
     SolverFailure,
     TickInput,
 )
-from controller.stream.codec import estimators_of, ledger_of, memory_of, plan_message, plan_of
+from controller.stream.codec import ledger_of, memory_of, plan_message, plan_of, remembered
 from controller.stream.snapshot_bytes import SnapshotWriter
 from schemas import AllocationPlan, DemandSnapshot
 
 T = 1_772_582_400.0
-POLICY = HorizonPolicy(horizon_s=300.0, validity_s=600.0)
+POLICY = HorizonPolicy(horizon_s=300.0, validity_s=600.0, demand=DemandPolicy(estimator="ewma"))
 CATALOG = read_catalog(
     {
         "schema": "catalog/1",
@@ -109,6 +110,7 @@ def test_every_field_of_a_plan_is_filled_from_the_record_of_its_tick() -> None:
     assert (chat.input_tokens, chat.output_tokens) == pytest.approx((100.0, 2.0))
     assert 24.0 < chat.rate_per_s == record.demand[0].rate_per_s < 32.0
     assert chat.rate_stddev_per_s == record.demand[0].rate_stddev_per_s
+    assert (chat.forecast_rate_per_s, chat.shaped_by, chat.burstiness) == (chat.rate_per_s, "forecast", 1.0)
     (deployment,) = message.deployments
     assert (deployment.id, deployment.model, deployment.gpu_tier) == (LARGE.id, "m", "gpu")
     assert (deployment.tp, deployment.pp, deployment.replicas, deployment.gpus) == (2, 1, 2, 4)
@@ -192,10 +194,11 @@ def test_a_solver_that_failed_before_there_was_a_plan_leaves_a_plan_of_nothing()
 def test_what_the_estimators_remember_comes_back_for_horizons_of_the_same_length_only() -> None:
     state, _ = two_ticks()
     memory: dict[str, Any] = memory_of(state, 300.0)
-    assert estimators_of(memory, 300.0) == state.estimators
-    assert all(isinstance(kept, TypeEstimator) for kept in estimators_of(memory, 300.0).values())
-    assert estimators_of(memory, 60.0) == {}
-    assert estimators_of(None, 300.0) == {}
+    back = remembered(json.loads(json.dumps(memory)), 300.0)
+    assert back.types == state.memory.types == ("chat", "code")
+    assert back.to_json() == state.memory.to_json()
+    assert remembered(memory, 60.0).types == ()
+    assert remembered(None, 300.0).types == ()
 
 
 def test_a_ledger_comes_back_from_its_snapshot_and_never_into_buckets_of_another_length() -> None:

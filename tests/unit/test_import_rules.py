@@ -14,6 +14,7 @@ ROWS = [
     ["controller.demand"],
     ["controller.optimizer"],
     ["controller.records"],
+    ["controller.service_levels"],
     ["controller.horizon"],
     ["controller.simulate"],
     ["controller.yaml_file"],
@@ -31,6 +32,7 @@ PURE = (
     "controller.demand",
     "controller.optimizer",
     "controller.records",
+    "controller.service_levels",
     "controller.horizon",
 )
 CORE_MAY_NOT = {
