@@ -163,16 +163,17 @@ def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def window_of(
     partitions: list[PartitionRecount], plan: dict[str, Any], *, whole: bool = False
 ) -> dict[str, int]:
-    """Return the requests of each query type heard of in a plan's window.
+    """Return the requests of each query type heard of in a plan's window: a horizon, or, for a surge, its last bucket.
 
     At the offsets that the plan names, or, ``whole``, in the whole topic.
     """
     end_s = epoch_s(plan["horizon_start"])
+    start_s = end_s - _window_s(partitions[0].rules, plan)
     upto = {named["partition"]: named["next_offset"] for named in plan["input"]["partitions"]}
     requests: dict[str, int] = {}
     for number, partition in enumerate(partitions):
         records = len(partition.verdicts) if whole else upto[number]
-        for name, count in partition.requests(records, end_s - partition.rules.length_s, end_s).items():
+        for name, count in partition.requests(records, start_s, end_s).items():
             requests[name] = requests.get(name, 0) + count
     return requests
 
@@ -180,11 +181,15 @@ def window_of(
 def observed_rates(partitions: list[PartitionRecount], plan: dict[str, Any]) -> dict[str, float]:
     """Return requests per second of each query type heard of in a plan's window, at the offsets that the plan names."""
     end_s = epoch_s(plan["horizon_start"])
-    start_s = end_s - partitions[0].rules.length_s
+    start_s = end_s - _window_s(partitions[0].rules, plan)
     upto = {named["partition"]: named["next_offset"] for named in plan["input"]["partitions"]}
     since_s = min(partition.first_bucket_s(upto[number]) for number, partition in enumerate(partitions))
     watched_s = end_s - max(start_s, since_s)
     return {name: count / watched_s for name, count in window_of(partitions, plan).items()}
+
+
+def _window_s(rules: Rules, plan: dict[str, Any]) -> float:
+    return rules.bucket_s if plan["trigger"] == "surge" else rules.length_s
 
 
 def epoch_s(text: str) -> float:

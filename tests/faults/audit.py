@@ -197,19 +197,24 @@ class Audit:
                 if order <= self._order:
                     outcome.wrong.append(f"{name} came after {self._order}")
                 self._order = order
-                if is_made and plan["horizon_start"] <= self._planned_upto:
-                    outcome.wrong.append(f"{name} plans {plan['horizon_start']} once more")
-                self._planned_upto = plan["horizon_start"] if is_made else self._planned_upto
+                if is_made and plan["trigger"] == "horizon":
+                    if plan["horizon_start"] <= self._planned_upto:
+                        outcome.wrong.append(f"{name} plans {plan['horizon_start']} once more")
+                    self._planned_upto = plan["horizon_start"]
             if not is_made:
                 continue
             if window_of(self._recounts, plan) != window_of(self._recounts, plan, whole=True):
                 outcome.wrong.append(f"{name} was made before all demand of its window was in")
             expected = observed_rates(self._recounts, plan)
+            # A plan for a surge leaves types that do not surge as they were.
             found = {
                 demand["query_type"]: demand["observed_rate_per_s"]
                 for demand in plan["demand"]
                 if demand["observed_rate_per_s"] is not None
+                and (plan["trigger"] == "horizon" or demand["shaped_by"] == "surge")
             }
+            if plan["trigger"] == "surge":
+                expected = {kind: rate for kind, rate in expected.items() if kind in found}
             if found.keys() != expected.keys() or not all(
                 math.isclose(found[kind], expected[kind], rel_tol=1e-9) for kind in expected
             ):

@@ -24,7 +24,8 @@ def world_of(case: Case) -> dict[str, Any]:
     name = NAMES[case.number % len(NAMES)]
     if name == IGNORE_THE_EPOCH:
         return {"one_planner": False}
-    return {"program": ("tests.faults.mutants", name)}
+    # What is committed must not trail so far behind that reading on from there repairs what a mutant breaks.
+    return {"program": ("tests.faults.mutants", name), "commit_interval_s": 0.1}
 
 
 async def run(world: FaultWorld, case: Case) -> Outcome:

@@ -58,7 +58,9 @@ class FaultWorld:
         is_proxied: bool = False,
         one_planner: bool = True,
         program: Sequence[str] = ("controller",),
+        commit_interval_s: float = 1.0,
     ) -> None:
+        self._commit_interval_s = commit_interval_s
         self._jars, self._folder, self._seed = jars, folder, seed
         self._is_proxied, self._one_planner = is_proxied, one_planner
         self._program = program
@@ -92,7 +94,7 @@ class FaultWorld:
                 kafka={
                     "session_timeout_s": SESSION_TIMEOUT_S,
                     "heartbeat_interval_s": 0.5,
-                    "commit_interval_s": 1.0,
+                    "commit_interval_s": self._commit_interval_s,
                 },
                 ingest={"snapshot_interval_s": 0.1},
             )
