@@ -23,9 +23,10 @@ from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import SetProgram
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
+from controller.optimizer.state import AllocationState
 
-_RELAX_SHARE = 0.35
-_WARM_RELAX_SHARE = 0.2
+_TIME_FOR_GREEDY_S = 0.25
+_WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _CANDIDATES = 150
@@ -33,26 +34,28 @@ _START_SIZE = 7
 _SETS_PER_DESCENT = 6
 _PROGRAMS_PER_SET = 40
 _DESCENT_EVERY = 3
-_FIRST_SIZE, _LEAST_SIZE, _MOST_SIZE = 20, 10, 60
+_SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
+_LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
 _LEAST_ROOM = 6
 _GROWTH = 1.25
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
-_LEAST_LEFT_S = 0.008
+_LEAST_LEFT_S = 0.004
+_RESERVE_S = 0.004
 
 
 def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is a descent or a restricted MILP."""
     space = search.space
-    if search.best is None:
+    if search.best is None and search.stop.remaining_s() > _TIME_FOR_GREEDY_S:
         greedy = Greedy.of(space)
         search.offer(greedy.build(next(fixed_orders(space.instance))))
+    search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if not space.num_deployments:
         return
-    relaxation = _relaxation(search)
-    hunt = Hunt(search, relaxation)
+    hunt = Hunt(search, _relaxation(search))
     while not search.done() and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
 
@@ -61,17 +64,27 @@ def _relaxation(search: Search) -> Relaxation:
     """Generate columns, from the last prices and the best plan where there are any, in a part of the time."""
     left_s = search.stop.remaining_s()
     known = None if search.memory is None else search.memory.prices_for(search.space)
-    share = _RELAX_SHARE if known is None else _WARM_RELAX_SHARE
+    share = search.params.bound_share * (1.0 if known is None else _WARM_SHARE)
     until_s = left_s * (1.0 - share) if math.isfinite(left_s) else -math.inf
     relaxation = relax(
         search.space,
         lambda: search.stop.remaining_s() <= until_s,
+        rounds=search.params.bound_rounds if share > 0 else 0,
         gap=_RELAX_GAP,
         prices=known,
         start=search.best,
     )
-    search.lower_bound_usd, search.prices = relaxation.bound_usd, relaxation.prices
+    if share > 0:
+        search.lower_bound_usd, search.prices = relaxation.bound_usd, relaxation.prices
     return relaxation
+
+
+def _first_size(total_s: float) -> int:
+    """Return how many deployments the first MILP may have: what a fraction of the time is likely to be enough for."""
+    if not math.isfinite(total_s):
+        return _MOST_FIRST_SIZE
+    size = round(_SIZE_IN_A_SECOND * max(total_s, 0.0) ** _SIZE_POWER)
+    return min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
 
 
 class Hunt:
@@ -90,8 +103,8 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.pool = Pool()
-        self.size = _FIRST_SIZE
         self.turn = 0
+        self.settled = False
         self.looked_at = np.zeros(space.num_deployments, dtype=np.int64)
         self.starts = self._starts()
         total = search.stop.remaining_s()
@@ -99,10 +112,11 @@ class Hunt:
             min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
         )
         self.total_s = total
+        self.size = _first_size(total)
 
     def left_s(self) -> float:
-        """Return the time that is left."""
-        return self.search.stop.remaining_s()
+        """Return the time that is left, but for what the result takes to build."""
+        return self.search.stop.remaining_s() - _RESERVE_S
 
     def _starts(self) -> Iterator[Ints]:
         weights = self.relaxation.weights
@@ -182,7 +196,10 @@ class Hunt:
         until_s = max(began_s - self.slice_s, 0.0)
         limited = math.isfinite(self.total_s)
         effort = Effort(
-            (lambda: self.left_s() <= until_s) if limited else (lambda: False), _MILP_NODES, _MILP_GAP
+            (lambda: self.left_s() <= until_s) if limited else (lambda: False),
+            _MILP_NODES,
+            _MILP_GAP,
+            not self.settled,
         )
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
         if outcome.state is not None and search.offer(outcome.state):
@@ -190,6 +207,7 @@ class Hunt:
             self.looked_at[:] = 0
         self.looked_at[at] += 1
         took_s = began_s - self.left_s() if limited else 0.0
+        self.settled |= outcome.solved
         if not outcome.solved:
             self.size = max(round(self.size / _GROWTH), _LEAST_SIZE)
         elif took_s < 0.4 * self.slice_s:

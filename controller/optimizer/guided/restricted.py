@@ -20,6 +20,7 @@ from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
 _TOLERANCE = 1e-9
+_RINS_EFFORT = 0.1
 _STATUS = highspy.HighsModelStatus
 _OPTIONS: dict[str, bool | int | float | str] = {
     # Tiny programs: what HiGHS does to save nodes costs more than the nodes do.
@@ -59,11 +60,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do."""
+    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do.
+
+    ``from_afar``: whether the start is far from what can be had, so that looking for solutions (RINS) pays.
+    """
 
     should_stop: Callable[[], bool]
     nodes: int
     gap: float
+    from_afar: bool = False
 
 
 class RestrictedMilp:
@@ -107,6 +112,9 @@ class RestrictedMilp:
         solver.silent()
         for name, value in _OPTIONS.items():
             solver.setOptionValue(name, value)
+        if effort.from_afar:
+            solver.setOptionValue("mip_heuristic_effort", _RINS_EFFORT)
+            solver.setOptionValue("mip_heuristic_run_rins", True)
         solver.setOptionValue("mip_rel_gap", effort.gap)
         solver.setOptionValue("mip_abs_gap", 0.0)
         solver.setOptionValue("mip_max_nodes", effort.nodes)
