@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controller.domain.arrays import Ints
+from controller.domain.arrays import Bools, Ints
+from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.descent import Members, Pool, descend
@@ -21,7 +22,6 @@ from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eli
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import SetProgram
-from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
 
@@ -37,7 +37,10 @@ _DESCENT_EVERY = 3
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
 _LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
 _LEAST_ROOM = 6
-_GROWTH = 1.25
+_GROWTH = 1.6
+_AIM = 0.6
+_PROOF_GAP, _PROOF_NODES = 1e-7, 5000
+_BOUND_EVERY, _LEAVES, _TIME_FOR_TREE_S = 7, 4, 2.0
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
 _SLICE = 0.4
@@ -55,44 +58,45 @@ def guided(search: Search) -> None:
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if not space.num_deployments:
         return
-    hunt = Hunt(search, _relaxation(search))
-    while not search.done() and hunt.left_s() > _LEAST_LEFT_S:
+    hunt = Hunt(search, _bound_tree(search))
+    while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
 
 
-def _relaxation(search: Search) -> Relaxation:
+def _bound_tree(search: Search) -> BoundTree:
     """Generate columns, from the last prices and the best plan where there are any, in a part of the time."""
-    left_s = search.stop.remaining_s()
+    left_s, params = search.stop.remaining_s(), search.params
     known = None if search.memory is None else search.memory.prices_for(search.space)
-    share = search.params.bound_share * (1.0 if known is None else _WARM_SHARE)
+    share = params.bound_share * (1.0 if known is None else _WARM_SHARE)
     until_s = left_s * (1.0 - share) if math.isfinite(left_s) else -math.inf
-    relaxation = relax(
+    tree = BoundTree(
         search.space,
         lambda: search.stop.remaining_s() <= until_s,
-        rounds=search.params.bound_rounds if share > 0 else 0,
+        rounds=params.bound_rounds if share > 0 else 0,
         gap=_RELAX_GAP,
         prices=known,
         start=search.best,
     )
     if share > 0:
-        search.lower_bound_usd, search.prices = relaxation.bound_usd, relaxation.prices
-    return relaxation
+        search.lower_bound_usd, search.prices = tree.relaxation.bound_usd, tree.relaxation.prices
+    return tree
 
 
 def _first_size(total_s: float) -> int:
     """Return how many deployments the first MILP may have: what a fraction of the time is likely to be enough for."""
     if not math.isfinite(total_s):
         return _MOST_FIRST_SIZE
-    size = round(_SIZE_IN_A_SECOND * max(total_s, 0.0) ** _SIZE_POWER)
+    size = round(_SIZE_IN_A_SECOND * math.pow(max(total_s, 0.0), _SIZE_POWER))
     return min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
 
 
 class Hunt:
     """The search once prices are known."""
 
-    def __init__(self, search: Search, relaxation: Relaxation) -> None:
-        self.search, self.relaxation = search, relaxation
-        space = search.space
+    def __init__(self, search: Search, tree: BoundTree) -> None:
+        self.search, self.tree = search, tree
+        space, relaxation = search.space, tree.relaxation
+        self.relaxation = relaxation
         order = np.argsort(relaxation.reduced_usd, kind="stable")
         chosen = [order[:_CANDIDATES], np.flatnonzero(relaxation.weights > 0)]
         chosen += [state.open for state in search.initial]
@@ -111,7 +115,7 @@ class Hunt:
         self.slice_s = (
             min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
         )
-        self.total_s = total
+        self.total_s, self.limited = total, math.isfinite(total)
         self.size = _first_size(total)
 
     def left_s(self) -> float:
@@ -133,16 +137,41 @@ class Hunt:
             yield self._random_start()
 
     def go_on(self) -> None:
-        """Do one more thing: a descent from a new start, or a MILP over the best plan's neighbourhood."""
+        """Do one more thing: a descent from a new start, a MILP around the best plan, or work on the bound."""
         self.turn += 1
-        if self.turn % _DESCENT_EVERY == 1:
+        if self.turn % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
+            self.raise_bound()
+        elif self.turn % _DESCENT_EVERY == 1:
             self.descend(next(self.starts))
-            return
+        else:
+            self.milp(self._neighbourhood())
+
+    def _neighbourhood(self) -> Ints:
         search = self.search
-        live = not_eliminated(self.relaxation, search.best_usd)
-        order = by_promise(self.relaxation, self.pool, live)
+        order = by_promise(self.relaxation, self.pool, self._live())
         room = max(self.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
-        self.milp(order[:room] if self.turn == 2 else draw(order, room, self.looked_at, search.random))
+        return order[:room] if self.turn == 2 else draw(order, room, self.looked_at, search.random)
+
+    def _live(self) -> Bools:
+        return not_eliminated(self.relaxation, self.search.best_usd)
+
+    def raise_bound(self) -> None:
+        """Split the relaxation where it holds the bound down; what that eliminates no MILP looks at any more."""
+        search = self.search
+        until_s = self.left_s() - self.slice_s if self.limited else -math.inf
+        self.relaxation = self.tree.grow(
+            lambda: self.left_s() <= until_s, cutoff_usd=search.best_usd, leaves=_LEAVES
+        )
+        self._bound(self.relaxation.bound_usd)
+        if self.tree.plan is not None:
+            search.offer(self.tree.plan)
+        search.iterations += 1
+
+    def _bound(self, usd: float | None) -> None:
+        """Take over a bound if it is higher than the one there is."""
+        search = self.search
+        if usd is not None and search.best_usd < math.inf:
+            search.lower_bound_usd = max(search.lower_bound_usd or 0.0, min(usd, search.best_usd))
 
     def _random_start(self) -> Ints:
         random = self.search.random
@@ -159,7 +188,7 @@ class Hunt:
         if not len(start):
             return
         self.sets.target_usd = self.search.best_usd
-        until_s = self.left_s() * 0.7 if math.isfinite(self.total_s) else -math.inf
+        until_s = self.left_s() * 0.7 if self.limited else -math.inf
         descend(
             self.sets, np.searchsorted(self.candidates, start), self.pool, lambda: self.left_s() <= until_s
         )
@@ -184,31 +213,37 @@ class Hunt:
             search.offer(state)
 
     def milp(self, at: Ints) -> None:
-        """Solve the problem over the deployments ``at`` and those of the best plan; learn how many are too many."""
-        search = self.search
-        best = search.best
+        """Solve the problem over the deployments ``at`` and those of the best plan; learn how many are too many.
+
+        Where that is all that is not eliminated, the MILP's bound is one on all plans, and its optimum is the optimum.
+        """
+        search, best = self.search, self.search.best
         if best is not None:
             at = np.union1d(at, best.open)
         search.iterations += 1
         if not len(at):
             return
+        is_all = bool(np.isin(np.flatnonzero(self._live()), at).all())
         began_s = self.left_s()
         until_s = max(began_s - self.slice_s, 0.0)
-        limited = math.isfinite(self.total_s)
         effort = Effort(
-            (lambda: self.left_s() <= until_s) if limited else (lambda: False),
-            _MILP_NODES,
-            _MILP_GAP,
-            not self.settled,
+            should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
+            nodes=_PROOF_NODES if is_all else _MILP_NODES,
+            gap=_PROOF_GAP if is_all else _MILP_GAP,
+            from_afar=not self.settled,
         )
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
+        self.looked_at[at] += 1
         if outcome.state is not None and search.offer(outcome.state):
             self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
             self.looked_at[:] = 0
-        self.looked_at[at] += 1
-        took_s = began_s - self.left_s() if limited else 0.0
+        if is_all:
+            self._bound(outcome.bound_usd)
+            search.proved_optimal = outcome.solved
         self.settled |= outcome.solved
-        if not outcome.solved:
-            self.size = max(round(self.size / _GROWTH), _LEAST_SIZE)
-        elif took_s < 0.4 * self.slice_s:
-            self.size = min(round(self.size * _GROWTH), _MOST_SIZE)
+        if self.limited:
+            aim = _AIM * self.slice_s / max(began_s - self.left_s(), 1e-3) if outcome.solved else 0.0
+        else:
+            aim = math.inf if outcome.solved else 0.0
+        change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
+        self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
