@@ -64,7 +64,7 @@ def test_the_first_start_of_agh_is_within_a_fifth_of_the_best_on_half_of_the_ins
     assert gaps[len(gaps) // 2] < 0.2
 
 
-@pytest.mark.parametrize("method", ["gh", "agh"])
+@pytest.mark.parametrize("method", ["gh", "agh", "agh-plain"])
 def test_seed_and_iterations_decide_the_plan(method: str) -> None:
     instance = shared("synth-6x6x10-s2-x3")
     first, second = (solve(instance, MaxIterations(12), seed=7, method=method) for _ in range(2))
@@ -88,12 +88,13 @@ def test_a_gap_that_is_good_enough_ends_the_search() -> None:
 
 
 def test_no_bound_is_sought_where_none_is_wanted() -> None:
-    result = solve(shared("synth-4x4x4-s1"), MaxIterations(1), params=Params(bound_share=0.0))
+    result = solve(shared("synth-4x4x4-s1"), MaxIterations(1), params=Params(bound_share=0.0), method="agh-plain")
     assert (result.lower_bound_usd, result.gap, result.status) == (None, None, "feasible")
 
 
 def test_an_unknown_method_is_refused_by_name() -> None:
-    with pytest.raises(SettingsError, match="must be one of agh, gh, milp, lpr, dvr, hf, melange, got 'magic'"):
+    methods = "agh, agh-plain, gh, milp, lpr, dvr, hf, melange"
+    with pytest.raises(SettingsError, match=f"must be one of {methods}, got 'magic'"):
         solve(shared("synth-4x4x4-s1"), MaxIterations(1), method="magic")
 
 

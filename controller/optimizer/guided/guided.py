@@ -46,7 +46,7 @@ _MILP_NODES = 300
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
 _LEAST_LEFT_S = 0.004
-_RESERVE_S = 0.004
+_RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 
 
 def guided(search: Search) -> None:
@@ -117,10 +117,12 @@ class Hunt:
         )
         self.total_s, self.limited = total, math.isfinite(total)
         self.size = _first_size(total)
+        arrays = space.instance.arrays
+        self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
     def left_s(self) -> float:
         """Return the time that is left, but for what the result takes to build."""
-        return self.search.stop.remaining_s() - _RESERVE_S
+        return self.search.stop.remaining_s() - self.reserve_s
 
     def _starts(self) -> Iterator[Ints]:
         weights = self.relaxation.weights

@@ -115,6 +115,10 @@ class SetProgram:
             limits.append(space.available[[k]])
         return np.concatenate(blocks), np.concatenate(limits)
 
+    def fix(self, replicas: Floats) -> None:
+        """Leave only the shares to be chosen: have just these replicas."""
+        self._lower = self._upper = replicas
+
     def best(self, below_usd: float, programs: int) -> AllocationState | None:
         """Return the cheapest plan below ``below_usd`` that ``programs`` solves find; None where they find none."""
         space, num = self._space, len(self._at)

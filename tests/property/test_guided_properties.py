@@ -1,0 +1,256 @@
+"""Random small instances: what guides the search is what it says it is, whatever the instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from controller.domain.entities import FoundationModel, GpuTier, QueryType, Switching
+from controller.domain.evaluate import evaluate
+from controller.domain.instance import Instance
+from controller.optimizer.exact import milp
+from controller.optimizer.guided.open_set import BARRED, OpenSets
+from controller.optimizer.guided.restricted import Effort, RestrictedMilp
+from controller.optimizer.guided.screen import screen
+from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.memory import SolverMemory
+from controller.optimizer.params import Params
+from controller.optimizer.relaxation import relax
+from controller.optimizer.search import Search
+from controller.optimizer.solve import solve
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.stop import MaxIterations
+
+FEW = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+FEWER = settings(FEW, max_examples=20)
+NO_LIMIT = Effort(should_stop=lambda: False, nodes=10**6, gap=1e-7)
+
+pick = st.sampled_from
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Instance:
+    """Small fleets that share replicas, blend errors, and meet limits of every kind."""
+    types = tuple(
+        QueryType(
+            name=f"type-{i}",
+            arrival_rate_per_s=draw(pick([1.0, 6.0, 30.0])),
+            input_tokens=draw(pick([200, 900])),
+            output_tokens=draw(pick([80, 500])),
+            delay_slo_s=draw(pick([4.0, 12.0])),
+            error_slo=draw(pick([0.04, 0.06])),
+            delay_penalty_usd_per_s=draw(pick([0.0, 1e-5])),
+            unmet_penalty_usd=draw(pick([1e-3, 0.02])),
+            token_storage_gb=draw(pick([0.0, 1e-7])),
+            max_unmet=draw(pick([1.0, 1.0, 0.2])),
+        )
+        for i in range(draw(st.integers(2, 4)))
+    )
+    models = tuple(
+        FoundationModel(
+            f"model-{j}",
+            draw(pick([1.0, 8.0])),
+            draw(pick([2.0, 16.0])),
+            draw(pick([1e-4, 4e-3])),
+            {item.name: draw(pick([0.03, 0.05, 0.07])) for item in types},
+        )
+        for j in range(2)
+    )
+    tiers = tuple(
+        GpuTier(
+            f"tier-{k}",
+            draw(pick([24.0, 80.0])),
+            draw(pick([800.0, 3000.0])),
+            draw(pick([120.0, 900.0])),
+            draw(pick([0.5, 3.0])),
+            (1, 2),
+            (1,),
+            available=draw(pick([None, None, 6])),
+        )
+        for k in range(2)
+    )
+    plain = Instance(
+        name="fleet",
+        horizon_h=24.0,
+        query_types=types,
+        models=models,
+        gpu_tiers=tiers,
+        budget_usd=draw(pick([None, None, 150.0, 500.0])),
+        storage_gb=draw(pick([None, None, 20.0])),
+        storage_usd_per_gb_h=draw(pick([0.0, 1e-3])),
+        delay_slo=draw(pick(["per_route", "per_route", "average"])),
+    )
+    if draw(st.booleans()) and plain.arrays.keys:
+        running = {draw(pick(plain.arrays.keys)): draw(st.integers(1, 3))}
+        plain = replace(plain, incumbent=running, switching=Switching(7200.0, 0.5))
+    return plain
+
+
+def some_set(data: st.DataObject, space: SearchSpace) -> np.ndarray:
+    """Return deployments of different pairs, in order."""
+    pairs = data.draw(st.lists(st.integers(0, space.num_pairs - 1), min_size=1, max_size=3, unique=True))
+    chosen = [data.draw(pick(np.flatnonzero(space.pair == pair).tolist())) for pair in pairs]
+    return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def cost_of_set(space: SearchSpace, at: np.ndarray, replicas: np.ndarray | None = None) -> float:
+    """Return what opening exactly these deployments costs at least, by the set program; inf where nothing fits."""
+    program = SetProgram(space, at)
+    if replicas is not None:
+        program.fix(replicas)
+    state = program.best(np.inf, 10_000)
+    if state is None:
+        return np.inf
+    rented = np.maximum(state.replicas[at], 1.0) if replicas is None else replicas  # even if they are of no use
+    more = space.fleet_usd(rented, at) - space.fleet_usd(state.replicas[at], at)
+    return state.cost_usd() + float(more.sum())
+
+
+@FEW
+@given(fleets(), st.data())
+def test_no_plan_with_just_these_deployments_costs_less_than_the_estimate(
+    instance: Instance, data: st.DataObject
+) -> None:
+    space = SearchSpace.of(instance)
+    assume(space.num_deployments > 1)
+    every = np.arange(space.num_deployments)
+    sets = OpenSets(space, every, relax(space).prices)
+    at = some_set(data, space)
+    real = cost_of_set(space, at)
+    row = np.append(at, space.num_deployments)[None]  # with an empty place
+    for steps in (1, 8, 30):
+        relaxed = sets.evaluate(row, steps)
+        assert relaxed.usd[0] <= real * (1 + 1e-6) + 1e-6 or real == np.inf
+    if relaxed.usd[0] < BARRED / 2 < np.inf and real < np.inf:
+        counts = np.array([[*(data.draw(st.integers(1, int(space.cap[d]))) for d in at), 0]], dtype=float)
+        given_counts = sets.evaluate(row, 30, relaxed.capacity_usd, relaxed.limit_usd, counts)
+        truth = cost_of_set(space, at, counts[0, :-1])
+        assert given_counts.usd[0] <= truth * (1 + 1e-6) + 1e-6 or truth == np.inf
+
+
+@FEW
+@given(fleets(), st.data())
+def test_screening_a_neighbour_never_says_more_than_it_costs(instance: Instance, data: st.DataObject) -> None:
+    space = SearchSpace.of(instance)
+    assume(space.num_deployments > 2)
+    sets = OpenSets(space, np.arange(space.num_deployments), relax(space).prices)
+    at = some_set(data, space)
+    here = sets.evaluate(at[None], 8)
+    counts = np.array([data.draw(st.integers(1, int(space.cap[d]))) for d in at], dtype=float)
+    usd, _ = screen(sets, at, counts, here.capacity_usd[0], here.limit_usd[0])
+    z, d = data.draw(st.integers(0, len(at))), data.draw(st.integers(0, space.num_deployments - 1))
+    if not np.isfinite(usd[z, d]):
+        return
+    keep = np.arange(len(at)) != z
+    members = np.append(at[keep], d)
+    order = np.argsort(members)
+    # The newcomer may have any number of replicas; the others keep theirs.
+    truth = min(
+        cost_of_set(space, members[order], np.append(counts[keep], own)[order])
+        for own in range(1, int(min(space.cap[d], 40)) + 1)
+    )
+    assert usd[z, d] <= truth * (1 + 1e-6) + 1e-6 or truth == np.inf
+
+
+@FEWER
+@given(fleets())
+def test_a_restricted_milp_over_all_deployments_is_the_whole_problem(instance: Instance) -> None:
+    space = SearchSpace.of(instance)
+    assume(space.num_deployments > 0)
+    search = Search(space, MaxIterations(10**6), Params(), 0)
+    milp(search)
+    outcome = RestrictedMilp(space, np.arange(space.num_deployments)).solve(NO_LIMIT)
+    assert outcome.solved
+    assert outcome.state is not None
+    if search.best is None or not search.best.serves_enough:
+        assert not outcome.state.serves_enough or not outcome.state.keeps_limits
+        return
+    assert outcome.state.keeps_limits
+    rounding = 1e-6 * max(1.0, search.best_usd)
+    assert outcome.state.cost_usd() == pytest.approx(search.best_usd, rel=2e-6, abs=rounding)
+    assert outcome.bound_usd <= search.best_usd + rounding
+
+
+@FEWER
+@given(fleets(), st.data())
+def test_a_set_program_finds_what_the_milp_of_that_set_finds(instance: Instance, data: st.DataObject) -> None:
+    space = SearchSpace.of(instance)
+    assume(space.num_deployments > 1)
+    at = some_set(data, space)
+    outcome = RestrictedMilp(space, at).solve(NO_LIMIT)
+    assert outcome.state is not None
+    state = SetProgram(space, at).best(np.inf, 10_000)
+    used = len(outcome.state.open)
+    if state is not None:  # the MILP may leave some of them closed
+        assert outcome.state.cost_usd() <= state.cost_usd() * (1 + 1e-6) + 1e-6
+        if used == len(at):
+            assert state.cost_usd() == pytest.approx(outcome.state.cost_usd(), rel=1e-5, abs=1e-6)
+    else:
+        assert used < len(at) or not outcome.state.keeps_limits
+
+
+@FEWER
+@given(fleets(), pick([0, 1, 5, 25]))
+def test_agh_keeps_every_constraint_and_its_bound_is_below_the_optimum(
+    instance: Instance, iterations: int
+) -> None:
+    result = solve(instance, MaxIterations(iterations), seed=3)
+    optimum = solve(instance, MaxIterations(10**6), method="milp")
+    assert result.is_feasible == optimum.is_feasible
+    if result.plan is None or optimum.objective_usd is None or result.objective_usd is None:
+        return
+    assert evaluate(instance, result.plan).is_feasible
+    rounding = 2e-6 * max(1.0, optimum.objective_usd)
+    assert result.objective_usd >= optimum.objective_usd - rounding
+    assert result.lower_bound_usd is None or result.lower_bound_usd <= optimum.objective_usd + rounding
+    if result.status == "optimal":
+        assert result.objective_usd <= optimum.objective_usd + rounding
+
+
+CHANGES: dict[str, Callable[[Instance], Instance]] = {
+    "no change": lambda instance: instance,
+    "other rates": lambda instance: replace(
+        instance,
+        query_types=tuple(
+            replace(item, arrival_rate_per_s=item.arrival_rate_per_s * factor)
+            for item, factor in zip(instance.query_types, (1.3, 0.0, 0.7, 2.0), strict=False)
+        ),
+    ),
+    "a type less": lambda instance: replace(
+        instance,
+        query_types=instance.query_types[1:],
+        models=tuple(
+            replace(
+                model,
+                base_error={k: v for k, v in model.base_error.items() if k != instance.query_types[0].name},
+            )
+            for model in instance.models
+        ),
+    ),
+    "no budget": lambda instance: replace(instance, budget_usd=None, storage_gb=None),
+    "another horizon": lambda instance: replace(instance, horizon_h=1.0),
+    "another kind of delay objective": lambda instance: replace(instance, delay_slo="average"),
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+@FEWER
+@given(instance=fleets())
+def test_what_is_remembered_fits_whatever_comes_next(change: str, instance: Instance) -> None:
+    first = solve(instance, MaxIterations(4))
+    if first.plan is None or first.memory is None:
+        return
+    memory = SolverMemory.of_json(first.memory.to_json())
+    assert memory == first.memory
+    then = replace(CHANGES[change](instance), incumbent={})
+    again = solve(then, MaxIterations(4), initial=first.plan.within(then), memory=memory)
+    if again.plan is None:
+        return
+    assert evaluate(then, again.plan).is_feasible
+    if change == "no change":
+        assert again.plan == first.plan

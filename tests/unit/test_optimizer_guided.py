@@ -1,0 +1,219 @@
+"""AGH's search over open sets: each part does what it is for, on the shared instances."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.domain.instance import Instance
+from controller.domain.instance_file import load_instance
+from controller.domain.plan import incumbent_of, load_plan
+from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.guided.descent import Pool, descend
+from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
+from controller.optimizer.guided.open_set import OpenSets
+from controller.optimizer.guided.restricted import Effort, RestrictedMilp
+from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.relaxation import Relaxation, relax
+from controller.optimizer.solve import solve
+from controller.optimizer.space import SearchSpace
+from controller.optimizer.stop import MaxIterations, MaxRuntime
+
+DATA = Path(__file__).parents[1] / "data"
+BEST = json.loads((DATA / "best_known.json").read_text())
+
+
+@cache
+def shared(name: str) -> Instance:
+    return load_instance(DATA / "instances" / f"{name}.json")
+
+
+@cache
+def relaxed(name: str) -> tuple[SearchSpace, Relaxation]:
+    space = SearchSpace.of(shared(name))
+    return space, relax(space)
+
+
+def met_on_the_way(name: str) -> tuple[OpenSets, Pool]:
+    """Return what a descent from the relaxation's own deployments meets."""
+    space, relaxation = relaxed(name)
+    sets = OpenSets(space, np.arange(space.num_deployments), relaxation.prices)
+    start = np.flatnonzero(relaxation.weights > 0.3)
+    pool = Pool()
+    descend(sets, start[np.unique(space.pair[start], return_index=True)[1]], pool, lambda: False)
+    return sets, pool
+
+
+@pytest.mark.parametrize("name", ["paper-s3-x10", "paper-s5-x100", "paper-s7-x30-avg", "synth-10x10x10-s4"])
+def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
+    sets, pool = met_on_the_way(name)
+    ratios = []
+    for members in pool.best()[:12]:
+        state = SetProgram(sets.space, np.array(members)).best(np.inf, 500)
+        assert state is not None
+        if (state.replicas[list(members)] == 0).any():
+            continue  # it is better off without one of them
+        # What is left of the difference is whole replicas.
+        estimate = sets.evaluate(np.array([members]), 30)
+        counts = state.replicas[list(members)][None]
+        usd = sets.evaluate(np.array([members]), 60, estimate.capacity_usd, estimate.limit_usd, counts).usd
+        ratios.append(float(usd[0]) / state.cost_usd())
+    assert np.median(ratios) > 0.97
+    assert max(ratios) <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["paper-s4-x10-b300", "paper-s9-x10-tight85", "synth-15x15x15-s8"])
+def test_a_descent_and_the_price_of_its_best_sets_come_near_the_best_plan(name: str) -> None:
+    sets, pool = met_on_the_way(name)
+    costs = [
+        state.cost_usd()
+        for members in pool.best()[:10]
+        if (state := SetProgram(sets.space, np.array(members)).best(np.inf, 100)) is not None
+    ]
+    greedy = Greedy.of(sets.space).build(next(fixed_orders(sets.space.instance)))
+    assert min(costs) < greedy.cost_usd()
+    assert min(costs) <= BEST[name]["best_usd"] * 1.3
+
+
+@pytest.mark.parametrize("name", ["paper-s3-x10", "paper-s10-x30-tight60", "synth-8x8x8-s3"])
+def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
+    space, relaxation = relaxed(name)
+    replicas, _ = load_plan(DATA / "plans" / f"{name}.json").arrays(shared(name))
+    used = np.isin(space.ids, np.flatnonzero(replicas))
+    live = not_eliminated(relaxation, BEST[name]["best_usd"] * (1 + 1e-6))
+    assert used.any()
+    assert live[used].all()
+    assert not live.all()
+    order = by_promise(relaxation, Pool(), live)
+    assert sorted(order) == np.flatnonzero(live).tolist()
+    assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
+
+
+def test_what_was_looked_at_in_vain_is_drawn_less_often() -> None:
+    order, random = np.arange(40), np.random.default_rng(1)
+    looked_at = np.zeros(40, dtype=np.int64)
+    looked_at[:5] = 8
+    drawn = np.concatenate([draw(order, 10, looked_at, random) for _ in range(200)])
+    counts = np.bincount(drawn, minlength=40)
+    assert counts[5:10].min() > 4 * counts[:5].max()
+
+
+def test_a_milp_that_is_told_to_stop_keeps_its_start() -> None:
+    space, _ = relaxed("paper-s3-x10")
+    start = Greedy.of(space).build(next(fixed_orders(space.instance)))
+    stopped = RestrictedMilp(space, np.arange(space.num_deployments)).solve(
+        Effort(lambda: True, 100, 0.0), start
+    )
+    assert not stopped.solved
+    assert stopped.state is None or stopped.state.cost_usd() <= start.cost_usd() * (1 + 1e-9)
+    assert stopped.bound_usd <= BEST["paper-s3-x10"]["best_usd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "within"),
+    [
+        ("paper-s1-x1-b100", 1e-6),
+        ("paper-s5-x100", 1e-3),
+        ("paper-s6-x100-a64", 0.02),
+        ("paper-s7-x30-avg", 1e-6),
+        ("paper-s10-x30-tight60", 0.02),
+        ("paper-s13-x10-unmet", 1e-3),
+        ("paper-s14-x10-profiles", 1e-3),
+        ("synth-6x6x6-s12-x3-storage", 1e-6),
+        ("synth-8x8x8-s3", 1e-3),
+    ],
+)
+def test_a_dozen_iterations_come_near_the_best_plan_known(name: str, within: float) -> None:
+    result = solve(shared(name), MaxIterations(12))
+    assert result.objective_usd is not None
+    assert result.objective_usd <= BEST[name]["best_usd"] * (1 + within)
+
+
+def test_an_optimum_is_proved_where_all_that_is_not_eliminated_fits_one_milp() -> None:
+    result = solve(shared("synth-4x4x4-s1"), MaxIterations(20))
+    assert result.status == "optimal"
+    assert result.iterations < 20
+    assert result.objective_usd == pytest.approx(BEST["synth-4x4x4-s1"]["best_usd"], rel=1e-6)
+
+
+def test_no_time_at_all_still_gives_a_plan() -> None:
+    result = solve(shared("paper-s3-x10"), MaxRuntime(0.0, clock=lambda: 0.0))
+    assert result.plan is not None
+
+
+class Ticks:
+    """A clock that goes on by a millisecond each time it is read."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 1e-3
+        return self.now_s
+
+
+def test_the_search_ends_soon_after_its_time_is_up() -> None:
+    ticks = Ticks()
+    solve(shared("paper-s3-x10"), MaxRuntime(0.25, clock=ticks))
+    assert 0.2 < ticks.now_s < 0.3
+
+
+def test_where_nothing_has_changed_the_plan_comes_back_at_once() -> None:
+    first = solve(shared("paper-s4-x10-b300"), MaxIterations(6))
+    assert first.plan is not None
+    again = replace(
+        shared("paper-s4-x10-b300"), incumbent=dict(incumbent_of(first.plan)), name="the next horizon"
+    )
+    result = solve(again, MaxIterations(50), initial=first.plan, memory=first.memory)
+    assert result.plan is first.plan
+    assert result.iterations == 0
+    assert result.memory is first.memory
+
+
+def test_prices_are_remembered_in_proportion_to_the_queries_they_are_for() -> None:
+    instance = shared("paper-s4-x10-b300")
+    memory = solve(instance, MaxIterations(1)).memory
+    assert memory is not None
+    twice = replace(
+        instance,
+        query_types=tuple(
+            replace(item, arrival_rate_per_s=2.0 * item.arrival_rate_per_s) for item in instance.query_types
+        ),
+    )
+    before, after = memory.prices_for(SearchSpace.of(instance)), memory.prices_for(SearchSpace.of(twice))
+    assert before is not None
+    assert after is not None
+    assert after.demand_usd == pytest.approx(2.0 * before.demand_usd)
+    assert after.budget == before.budget
+
+
+def test_the_sets_of_the_nearest_demand_come_first() -> None:
+    instance = shared("paper-s4-x10-b300")
+    memory = None
+    for factor in (1.0, 3.0):
+        busier = replace(
+            instance,
+            budget_usd=None,
+            query_types=tuple(
+                replace(item, arrival_rate_per_s=factor * item.arrival_rate_per_s)
+                for item in instance.query_types
+            ),
+        )
+        result = solve(busier, MaxIterations(4), memory=memory)
+        memory = result.memory
+        assert memory is not None
+        assert result.plan is not None
+        space = SearchSpace.of(busier)
+        nearest = memory.nearest_sets(space, 1)[0]
+        open_now = {instance.arrays.keys[d] for d in space.ids[nearest]}
+        assert open_now == set(result.plan.replicas)
+    assert memory is not None
+    assert len(memory.sets) == 2
+    first = memory.nearest_sets(SearchSpace.of(replace(instance, budget_usd=None)), 2)[0]
+    assert {
+        instance.arrays.keys[d] for d in SearchSpace.of(replace(instance, budget_usd=None)).ids[first]
+    } == set(memory.sets[0].deployments)
