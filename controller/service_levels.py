@@ -16,7 +16,7 @@ from controller.domain.arrays import InstanceArrays
 from controller.domain.catalog import Catalog
 from controller.domain.plan import Plan
 
-LEAST_LEVEL, LARGEST_LEVEL = 0.5, 0.99
+LEAST_LEVEL, LARGEST_LEVEL = 0.5, 0.999
 _SHORTEST_WAIT = 0.05
 """Of the delay SLO: what is left to wait where service takes all of it."""
 
@@ -43,21 +43,22 @@ def margin_of(
     plan: Plan,
 ) -> Margin:
     """Return what the margin depends on, by the demand and the plan that were published last."""
-    arrays = _per_query(catalog, horizon_s, {estimate.query_type: estimate for estimate in demand})
+    arrays = per_query(catalog, horizon_s, {estimate.query_type: estimate for estimate in demand})
     levels = service_levels(arrays) if policy.quantile is None else np.full(arrays.num_types, policy.quantile)
     return Margin(levels, _queueing(catalog, arrays, plan, policy.late_share), leads_of(catalog, horizon_s))
 
 
-def service_levels(arrays: InstanceArrays) -> Floats:
+def service_levels(arrays: InstanceArrays, *, bounded: bool = True) -> Floats:
     """Return τ (I,) = 1 - rent / penalty: the quantile at which one query more or less costs the same.
 
-    The rent is that of the cheapest deployment that is fast and exact enough; levels lie within 0.5 and 0.99.
+    The rent is that of the cheapest deployment that is fast and exact enough. ``bounded`` levels lie within 0.5 and
+    0.999.
     """
     may_serve = arrays.fast_enough & (arrays.error <= arrays.error_slo[:, None])
     rent_usd = np.where(may_serve, arrays.compute_load * arrays.rent_usd, np.inf).min(axis=1, initial=np.inf)
     is_priced = np.isfinite(rent_usd) & (arrays.unmet_usd > 0)
     ratio = np.divide(rent_usd, arrays.unmet_usd, out=np.ones_like(rent_usd), where=is_priced)
-    found: Floats = np.clip(1.0 - ratio, LEAST_LEVEL, LARGEST_LEVEL)
+    found: Floats = np.clip(1.0 - ratio, LEAST_LEVEL, LARGEST_LEVEL) if bounded else 1.0 - ratio
     return found
 
 
@@ -70,12 +71,16 @@ def startup_s(catalog: Catalog) -> float:
 
 
 def leads_of(catalog: Catalog, horizon_s: float) -> tuple[int, ...]:
-    """Return the horizons ahead to plan for: the next, and the one in which what is started now will be ready."""
-    ready = 1 + math.floor(startup_s(catalog) / horizon_s)
+    """Return the horizons ahead to plan for: the next, and the one that has most of what is started now.
+
+    What is started at T serves from T + S to the S of the next plan, so from half a horizon on, the one after the next
+    sees more of it than the next does.
+    """
+    ready = 1 + math.floor(startup_s(catalog) / horizon_s + 0.5)
     return (1,) if ready == 1 else (1, ready)
 
 
-def _per_query(catalog: Catalog, horizon_s: float, demand: Mapping[str, DemandEstimate]) -> InstanceArrays:
+def per_query(catalog: Catalog, horizon_s: float, demand: Mapping[str, DemandEstimate]) -> InstanceArrays:
     """Return the arrays of an instance in which each type is asked for once a second, with the tokens that it has."""
     one = {}
     for query_type in catalog.query_types:

@@ -218,15 +218,19 @@ def _with_margin(
 
 
 def _totals(view: WindowView, names: tuple[str, ...]) -> Floats:
-    """Return requests, input and output tokens (N, 3) of a whole window; NaN where nothing was heard."""
+    """Return requests, input and output tokens (N, 3) of a whole window; NaN where nothing is known."""
     nothing = (np.nan, np.nan, np.nan)
-    table = [
-        (found.totals.count, found.totals.input_tokens, found.totals.output_tokens)
-        if (found := view.types.get(name)) is not None
-        else nothing
-        for name in names
-    ]
-    totals: Floats = np.array(table, dtype=np.float64).reshape(-1, 3) / (view.coverage or 1.0)
+    table, watched = [], []
+    for name in names:
+        found = view.types.get(name)
+        if found is None or found.state is DemandState.UNKNOWN:
+            table.append(nothing)
+            watched.append(1.0)
+        else:
+            table.append((found.totals.count, found.totals.input_tokens, found.totals.output_tokens))
+            watched.append((view.coverage or 1.0) - (1.0 - found.heard_share))
+    scale = np.maximum(np.array(watched), 1e-3)
+    totals: Floats = np.array(table, dtype=np.float64).reshape(-1, 3) / scale[:, None]
     return totals
 
 

@@ -34,12 +34,15 @@ class PartitionProgress:
 class TypeWindow:
     """One query type in one window.
 
-    ``bucket_counts`` are the requests of each bucket, oldest first; a bucket without a record counts 0.
+    ``bucket_counts`` are the requests of each bucket, oldest first; a bucket without a record counts 0. ``heard_share``
+    is the share of the window up to which the type was heard of: below 1 where it then fell silent, for longer than
+    its heartbeats and its requests can explain.
     """
 
     state: DemandState
     totals: Totals
     bucket_counts: tuple[int, ...]
+    heard_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,14 @@ class WindowView:
     @property
     def is_unknown(self) -> bool:
         """Whether nothing can be said of the demand as a whole."""
-        return not self.is_closed or bool(self.missing_partitions) or not self.types
+        is_silent = all(window.state is DemandState.UNKNOWN for window in self.types.values())
+        return not self.is_closed or bool(self.missing_partitions) or is_silent
+
+
+SILENT_TIMEOUTS = 2.0
+"""A type that was not heard of for so many idle timeouts at a window's end may have lost its sources."""
+SILENT_REQUESTS = 10.0
+"""And where so many requests would have been due in that time, no chance explains that there were none."""
 
 
 class DemandWindow:
@@ -131,6 +141,7 @@ class DemandWindow:
         first, beyond = round(start_s / self._bucket_s), round(end_s / self._bucket_s)
         counts: dict[str, list[int]] = {}
         totals: dict[str, Totals] = {}
+        latest: dict[str, int] = {}
         for ledger in self._ledgers.values():
             for bucket, by_type in ledger.buckets.items():
                 if first <= bucket < beyond:
@@ -138,10 +149,9 @@ class DemandWindow:
                         totals[name] = totals.get(name, Totals()) + part
                         series = counts.setdefault(name, [0] * (beyond - first))
                         series[bucket - first] += part.count
+                        latest[name] = max(latest.get(name, first), bucket)
         types = {
-            name: TypeWindow(
-                DemandState.OBSERVED if total.count else DemandState.IDLE, total, tuple(counts[name])
-            )
+            name: self._type_window(total, counts[name], latest[name] + 1 - first)
             for name, total in totals.items()
         }
         watched_s = end_s - max(start_s, self.since_s or start_s)
@@ -151,7 +161,23 @@ class DemandWindow:
             start_s, end_s, coverage, is_closed, types, tuple(self._progress()), self.missing_partitions
         )
 
+    def _type_window(self, total: Totals, counts: list[int], heard_buckets: int) -> TypeWindow:
+        """Tell silence at the end of a window from nobody asking: unknown is not zero."""
+        silent_buckets = len(counts) - heard_buckets
+        state, heard_share = DemandState.OBSERVED if total.count else DemandState.IDLE, 1.0
+        if silent_buckets * self._bucket_s > SILENT_TIMEOUTS * self._idle_timeout_s:
+            if not total.count:
+                state = DemandState.UNKNOWN
+            elif _at_least(total.count) / heard_buckets * silent_buckets >= SILENT_REQUESTS:
+                heard_share = heard_buckets / len(counts)
+        return TypeWindow(state, total, tuple(counts), heard_share)
+
     def _progress(self) -> Iterable[PartitionProgress]:
         for partition in sorted(self._ledgers):
             ledger = self._ledgers[partition]
             yield PartitionProgress(partition, ledger.next_offset, ledger.watermark_s)
+
+
+def _at_least(count: int) -> float:
+    """Return what is to be expected of a Poisson process that gave so many, two standard deviations down."""
+    return max(0.0, count - 2.0 * math.sqrt(count))

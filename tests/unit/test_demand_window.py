@@ -86,3 +86,28 @@ def test_a_window_in_which_counting_began_is_covered_in_part() -> None:
         T, T + 100, T + 200
     )
     assert view.coverage == 0.3
+
+
+def test_a_type_that_falls_silent_in_mid_window_is_not_taken_for_idle() -> None:
+    made = ledger(
+        0, *(("chat", at, 10) for at in range(0, 100, 10)), *(("code", at, 1) for at in range(0, 300, 10))
+    )
+    view = window((made, False), partitions=1).view(T, T + 300, T + 330)
+    assert view.types["chat"].heard_share == 1 / 3, "the 100 requests are those of 100 s"
+    assert view.types["code"].heard_share == 1.0
+
+
+def test_a_heartbeat_long_ago_proves_nothing_of_the_rest_of_the_window() -> None:
+    made = ledger(0, ("chat", 5, 0), ("code", 295, 1))
+    view = window((made, False), partitions=1).view(T, T + 300, T + 330)
+    assert view.types["chat"].state is DemandState.UNKNOWN
+    often = ledger(0, *(("chat", at, 0) for at in range(0, 300, 60)), ("code", 295, 1))
+    assert (
+        window((often, False), partitions=1).view(T, T + 300, T + 330).types["chat"].state is DemandState.IDLE
+    )
+
+
+def test_a_rare_type_that_nobody_asked_for_in_a_while_is_taken_as_it_is() -> None:
+    made = ledger(0, ("chat", 5, 1), ("code", 295, 1))
+    view = window((made, False), partitions=1).view(T, T + 300, T + 330)
+    assert (view.types["chat"].heard_share, view.types["chat"].state) == (1.0, DemandState.OBSERVED)
