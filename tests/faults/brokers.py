@@ -66,11 +66,11 @@ FAULTS: dict[str, Callable[[FaultWorld, float], Awaitable[None]]] = {
 }
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
     what = list(FAULTS)[case.number % len(FAULTS)]
     length_s = _length_s(dice)
-    outcome = Outcome(what)
+    outcome.fault = what
     workers = await world.gather(2)
     async with world.load.on():
         await asyncio.sleep(dice.uniform(0.5, 2.0))
@@ -92,7 +92,6 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
     if outcome.recovery_s > RECOVERS_WITHIN_S and not restarted:
         outcome.wrong.append(f"recovered after {outcome.recovery_s:.1f} s, and no worker ended itself")
     await world.check(outcome)
-    return outcome
 
 
 def _length_s(dice: Random) -> float:

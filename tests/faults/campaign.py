@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.trial import Case, Outcome, Trial
 from tests.faults.world import FaultWorld
 
-Run = Callable[[FaultWorld, Case], Awaitable[Outcome]]
+Run = Callable[[FaultWorld, Case, Outcome], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,14 @@ def hash_of(case: Case) -> int:
 
 
 async def _run(run: Run, world: FaultWorld, case: Case) -> Trial:
-    began_s = time.monotonic()
+    began_s, outcome = time.monotonic(), Outcome()
     try:
-        outcome = await run(world, case)
-    except (AssertionError, CoxswainError, OSError, TimeoutError, asyncio.QueueEmpty) as error:
-        outcome = Outcome("not brought to its end", wrong=[f"{type(error).__name__}: {error}"])
+        await run(world, case, outcome)
+    except (
+        AssertionError,
+        CoxswainError,
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: aiokafka's are such
+        outcome.wrong.append(f"not brought to its end: {type(error).__name__}: {error}")
     return Trial.of(case, outcome, time.monotonic() - began_s)

@@ -44,11 +44,12 @@ SCHEDULE = (*_FIRST, *(point for point in POINTS if point not in _FIRST), _AT_RA
 _LANDS_WITHIN_S = 40.0
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
     what = SCHEDULE[case.number % len(SCHEDULE)]
     is_alone = what in OF_A_PLANNER or dice.random() < 0.5
-    outcome = Outcome(what if what != ANY else "any point", detail={"alone": is_alone})
+    outcome.fault = what if what != ANY else "any point"
+    outcome.detail["alone"] = is_alone
     (healthy,) = await world.gather(1)
     passage = dice.randint(1, 400 if what == ANY else _PASSAGES.get(what, 60))
     victim = world.start_worker(None if what == _AT_RANDOM else f"{what}:{passage}")
@@ -70,7 +71,6 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
         await _go_on(dice)
     outcome.recovery_s = await world.settle() - killed_s
     await world.check(outcome)
-    return outcome
 
 
 async def _has_joined(victim: WorkerProcess) -> bool:

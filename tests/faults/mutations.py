@@ -28,10 +28,10 @@ def world_of(case: Case) -> dict[str, Any]:
     return {"program": ("tests.faults.mutants", name), "commit_interval_s": 0.1}
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     """Run trials until the audit complains; it held where it does."""
     name = NAMES[case.number % len(NAMES)]
-    outcome = Outcome(name)
+    outcome.fault = name
     if name == IGNORE_THE_EPOCH:
         with _every_plan_accepted():
             found = await _until_broken(zombies.run, world, Case("zombie", _BEFORE_PUBLISH, case.seed))
@@ -49,14 +49,14 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
             "stale_applied": inner.stale_applied,
             "wrong": inner.wrong[:1],
         }
-    return outcome
 
 
 async def _until_broken(
-    trial: Callable[[FaultWorld, Case], Awaitable[Outcome]], world: FaultWorld, case: Case
+    trial: Callable[[FaultWorld, Case, Outcome], Awaitable[None]], world: FaultWorld, case: Case
 ) -> tuple[int, Outcome] | None:
     for attempt in range(_TRIALS):
-        inner = await trial(world, Case(case.kind, case.number, case.seed, attempt))
+        inner = Outcome()
+        await trial(world, Case(case.kind, case.number, case.seed, attempt), inner)
         if inner.verdict == "broken":
             return attempt + 1, inner
     return None

@@ -62,9 +62,9 @@ class _Expected:
         return [f"a dead letter of {place}, which is no refusal" for place in self._early]
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
-    outcome = Outcome(f"{BATCH:,} malformed inputs a trial")
+    outcome.fault = f"{BATCH:,} malformed inputs a trial"
     (worker,) = await world.gather(1)
     expected = _Expected()
     world.watch.on_letter = expected.take
@@ -107,7 +107,6 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
         "reasons": dict(expected.answered),
     }
     world.watch.unchecked.clear()
-    return outcome
 
 
 async def _send_piece(world: FaultWorld, dice: Random, expected: _Expected) -> int:

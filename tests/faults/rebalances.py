@@ -15,13 +15,13 @@ from tests.worker_harness import WorkerProcess, until
 FEWEST, MOST = 2, 4
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
     present = min(MOST, max(FEWEST, len(world.running)))
     workers = await world.gather(present)
     possible = ["join"] * (present < MOST) + ["leave", "die"] * (present > FEWEST)
     change = dice.choice(possible)
-    outcome = Outcome(change)
+    outcome.fault = change
     assigned = {worker: _assignments(worker) for worker in workers}
     async with world.load.on():
         await asyncio.sleep(dice.uniform(0.2, 2.0))
@@ -45,7 +45,6 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
     if all(_assignments(worker) > before for worker, before in assigned.items() if worker in stay):
         outcome.landed = f"{present} to {len(stay)}"
     await world.check(outcome)
-    return outcome
 
 
 def _assignments(worker: WorkerProcess) -> int:

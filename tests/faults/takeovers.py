@@ -20,9 +20,9 @@ _SLACK_S = 1.0
 """For what polls: the planner, the snapshots, and those who watch."""
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
-    outcome = Outcome("SIGKILL of the planner")
+    outcome.fault = "SIGKILL of the planner"
     await world.gather(2)
     planner = await world.planner()
     async with world.load.on():
@@ -55,4 +55,3 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
         outcome.wrong.append(f"the next plan came after {planned_s:.1f} s, and had to within {bound_s:.1f} s")
     await world.settle()
     await world.check(outcome)
-    return outcome

@@ -29,9 +29,9 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What a trial found. Kinds fill it in as they go, so that a trial that fails half-way says how far it came."""
+    """What a trial found. It is filled in on the way, so that a trial that fails says how far it came."""
 
-    fault: str
+    fault: str = ""
     landed: str = ""
     lost: int = 0
     double: int = 0

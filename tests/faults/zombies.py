@@ -30,14 +30,14 @@ _OF_A_TICK = ("before-publish", "mid-solve", "after-publish", "after-memory")
 _STOPS_WITHIN_S = 40.0
 
 
-async def run(world: FaultWorld, case: Case) -> Outcome:
+async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
     if case.number % 2:
         what = POINTS[case.number // 2 % len(POINTS)]
-        outcome = Outcome(f"SIGSTOP {what}")
+        outcome.fault = f"SIGSTOP {what}"
         zombie, standby = await _armed(world, what, dice)
     else:
-        outcome = Outcome("SIGSTOP at random")
+        outcome.fault = "SIGSTOP at random"
         await world.gather(2)
         zombie = await world.planner()
         (standby,) = (worker for worker in world.running if worker is not zombie)
@@ -55,7 +55,6 @@ async def run(world: FaultWorld, case: Case) -> Outcome:
             await _wake_after_takeover(world, zombie, standby, outcome, dice)
     await world.settle()
     await world.check(outcome)
-    return outcome
 
 
 async def _wake_after_takeover(
