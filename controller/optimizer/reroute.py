@@ -53,6 +53,7 @@ def within_limits(instance: Instance, replicas: Ints) -> Ints:
             configs[configs != configs[np.argmax(worth[configs] * (arrays.gpus * replicas)[configs])]]
         ] = 0
     order = np.argsort(worth, kind="stable")
+    order = order[replicas[order] > 0]
     for k, available in enumerate(arrays.available):  # constraint 7, GPUs
         for d in order[arrays.tier[order] == k]:
             over = float((arrays.gpus * replicas)[arrays.tier == k].sum()) - available

@@ -59,6 +59,7 @@ def guided(search: Search) -> None:
     if not space.num_deployments:
         return
     hunt = Hunt(search, _bound_tree(search))
+    hunt.begin()
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
 
@@ -107,7 +108,6 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.pool = Pool()
-        self.turn = 0
         self.settled = False
         self.looked_at = np.zeros(space.num_deployments, dtype=np.int64)
         self.starts = self._starts()
@@ -137,6 +137,14 @@ class Hunt:
             yield self.search.best.open
         while True:
             yield self._random_start()
+
+    def begin(self) -> None:
+        """Where a plan is at hand, see what its deployments are good for now, and go on with what is near it."""
+        search = self.search
+        self.turn = 0
+        if search.initial and search.best is not None and len(search.best.open):
+            self._price(tuple(search.best.open.tolist()))
+            self.turn = 1  # a MILP is next
 
     def go_on(self) -> None:
         """Do one more thing: a descent from a new start, a MILP around the best plan, or work on the bound."""
