@@ -50,6 +50,25 @@ class DemandMemory:
             found[name][known] = self.arrays[name][rows[known]]
         return found
 
+    def parts(self, size: int) -> list[DemandMemory]:
+        """Return it in parts of at most ``size`` types; one at least."""
+        return [
+            DemandMemory(
+                self.types[begin : begin + size],
+                self.signature,
+                {name: array[begin : begin + size] for name, array in self.arrays.items()},
+            )
+            for begin in range(0, max(len(self.types), 1), size)
+        ]
+
+    @classmethod
+    def joined(cls, parts: Sequence[DemandMemory]) -> DemandMemory:
+        """Put parts together; nothing is remembered where they are of different rules."""
+        if not parts or len({(part.signature, frozenset(part.arrays)) for part in parts}) > 1:
+            return cls()
+        arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+        return cls(tuple(name for part in parts for name in part.types), parts[0].signature, arrays)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data; arrays are base64, and come back as they were to the last bit."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
 from controller.demand.counting import PartitionLedger, Totals, Windowing
@@ -28,6 +29,9 @@ from schemas import (
     PlanRoute,
     PlanSolver,
 )
+
+TYPES_PER_PART = 1000
+"""Of what is remembered of demand: about 600 bytes each, and a message takes a million."""
 
 
 def ledger_of(snapshot: DemandSnapshot, windowing: Windowing) -> PartitionLedger:
@@ -202,13 +206,13 @@ def _shaping(written: str | None) -> Shaping:
     return cast(Shaping, written) if written in get_args(Shaping) else "headroom"
 
 
-def memory_of(state: PlannerState, horizon_s: float) -> dict[str, Any]:
-    """Write what is remembered of demand, for the planner's table."""
-    return {"horizon_s": horizon_s, **state.memory.to_json()}
+def memory_of(state: PlannerState, horizon_s: float) -> list[dict[str, Any]]:
+    """Write what is remembered of demand, for the planner's table: parts, of so many query types each."""
+    return [{"horizon_s": horizon_s, **part.to_json()} for part in state.memory.parts(TYPES_PER_PART)]
 
 
-def remembered(memory: dict[str, Any] | None, horizon_s: float) -> DemandMemory:
+def remembered(parts: Sequence[Mapping[str, Any]], horizon_s: float) -> DemandMemory:
     """Read back what was remembered of demand; nothing, where it was for horizons of another length."""
-    if not memory or memory.get("horizon_s") != horizon_s:
+    if any(part.get("horizon_s") != horizon_s for part in parts):
         return DemandMemory()
-    return DemandMemory.of_json(memory)
+    return DemandMemory.joined([DemandMemory.of_json(part) for part in parts])

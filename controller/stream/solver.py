@@ -69,7 +69,7 @@ class SolverProcess:
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._settings.deadline_s):
-                return _read_answer(await self._ask(request))
+                return read_answer(await self._ask(request))
         except TimeoutError:
             failure: SolverError = SolverTimeoutError(self._settings.deadline_s)
         except SolverError as error:
@@ -90,7 +90,7 @@ class SolverProcess:
             "seed": settings.seed,
             "time_limit_s": settings.time_limit_s,
             "iterations": settings.iterations,
-            "scenarios": _scenarios(request.scenarios),
+            "scenarios": scenarios_json(request.scenarios),
         }
         try:
             process.stdin.write(json.dumps(question).encode() + b"\n")
@@ -110,13 +110,14 @@ class SolverProcess:
         return said
 
 
-def _scenarios(scenarios: Scenarios | None) -> dict[str, Any] | None:
+def scenarios_json(scenarios: Scenarios | None) -> dict[str, Any] | None:
+    """Write scenarios for the solver's process."""
     if scenarios is None:
         return None
     return {"weights": scenarios.weights.tolist(), "rates_per_s": scenarios.rates_per_s.tolist()}
 
 
-def _read_answer(said: dict[str, Any]) -> SolverAnswer:
+def read_answer(said: dict[str, Any]) -> SolverAnswer:
     """Check what the solver said; that its plan holds is the judge's to say."""
     if "error" in said:
         raise SolverCrashError(f"the solver raised {said['error']}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -193,12 +192,12 @@ def test_a_solver_that_failed_before_there_was_a_plan_leaves_a_plan_of_nothing()
 
 def test_what_the_estimators_remember_comes_back_for_horizons_of_the_same_length_only() -> None:
     state, _ = two_ticks()
-    memory: dict[str, Any] = memory_of(state, 300.0)
+    memory = memory_of(state, 300.0)
     back = remembered(json.loads(json.dumps(memory)), 300.0)
     assert back.types == state.memory.types == ("chat", "code")
     assert back.to_json() == state.memory.to_json()
     assert remembered(memory, 60.0).types == ()
-    assert remembered(None, 300.0).types == ()
+    assert remembered([], 300.0).types == ()
 
 
 def test_a_ledger_comes_back_from_its_snapshot_and_never_into_buckets_of_another_length() -> None:

@@ -151,3 +151,17 @@ def test_memory_is_flat_for_ten_thousand_types() -> None:
     for _ in range(3):
         state = estimator.observe(state, np.full(10_000, 100.0))
     assert sum(array.nbytes for array in state.values()) == size < 8_000_000
+
+
+def test_memory_goes_into_parts_that_fit_in_a_message_and_comes_back_whole() -> None:
+    estimator = make_estimator("mean_reverting")
+    names = tuple(f"type-{number}" for number in range(2500))
+    state = estimator.observe(estimator.fresh(2500), np.arange(2500.0))
+    memory = DemandMemory(names, "x", state)
+    parts = [json.dumps(part.to_json()) for part in memory.parts(1000)]
+    assert [len(part) < 900_000 for part in parts] == [True, True, True]
+    back = DemandMemory.joined([DemandMemory.of_json(json.loads(part)) for part in parts])
+    assert back.types == names
+    for name, array in back.arrays.items():
+        np.testing.assert_array_equal(array, state[name])
+    assert DemandMemory.joined([memory, DemandMemory(("other",), "another rule", {})]).types == ()

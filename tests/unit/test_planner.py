@@ -113,11 +113,11 @@ class Solver:
 
 
 class Memory:
-    def load(self) -> None:
-        return None
+    def load(self) -> list[dict[str, Any]]:
+        return []
 
-    def store(self, value: dict[str, Any]) -> None:
-        json.dumps(value)
+    def store(self, parts: list[dict[str, Any]]) -> None:
+        json.dumps(parts)
 
 
 class Planning:
