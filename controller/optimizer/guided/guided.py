@@ -144,7 +144,7 @@ class Hunt:
         self.turn = 0
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turn = 1  # a MILP is next
+            self.turn, self.settled = 1, True  # a MILP is next
 
     def go_on(self) -> None:
         """Do one more thing: a descent from a new start, a MILP around the best plan, or work on the bound."""
