@@ -41,8 +41,8 @@ the usage is wrong.
     type=click.Choice(list(METHODS)),
     default="agh",
     show_default=True,
-    help="agh: adaptive greedy with local search; gh: one greedy pass, milliseconds; milp: exact, by HiGHS. "
-    "To compare with: lpr rounds the linear relaxation; dvr chooses GPUs before routes; hf keeps to one GPU tier; "
+    help="agh: adaptive greedy with local search, guided by linear programs; gh: one greedy pass, milliseconds; "
+    "milp: exact, by HiGHS. To compare with: agh-plain is agh without the guidance; lpr rounds the linear relaxation; dvr chooses GPUs before routes; hf keeps to one GPU tier; "
     "melange packs types into GPUs by rent alone.",
 )
 @click.option(
@@ -59,7 +59,7 @@ the usage is wrong.
     "--iterations",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Starts of agh, or branch-and-bound nodes of milp, to stop after: the same plan on every machine.",
+    help="Steps of agh, or branch-and-bound nodes of milp, to stop after: the same plan on every machine.",
 )
 @click.option(
     "--incumbent",

@@ -20,7 +20,8 @@ class Params:
     bound_share : part of a time limit that the lower bound may take, 0..1; 0 for no bound.
     bound_rounds : most rounds of column generation.
     bound_gap : relative distance of bound and relaxation at which column generation stops.
-    ruin_share : part of AGH's starts, once the fixed orders are through, that rebuild part of the best plan, 0..1.
+    ruin_share : part of the plain AGH's starts, once the fixed orders are through, that rebuild part of the best
+        plan, 0..1.
     least_saving : part of the cost below which a saving is not worth a move of the local search.
     node_limit : most branch-and-bound nodes of a MILP; None for no limit.
     milp_gap : relative gap at which a MILP counts as solved.

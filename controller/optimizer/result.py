@@ -30,7 +30,7 @@ class Result:
     gap : ``(objective - bound) / objective``; None where either is missing.
     runtime_s : time taken, by the clock that was passed in.
     method : who made it.
-    iterations : starts of AGH, nodes of a MILP.
+    iterations : steps of AGH, nodes of a MILP.
     conflict : where infeasible, what clashes, in words.
     expected_usd : the expected cost over the demand scenarios that the solve was given, if any.
     memory : what to hand to the next solve of the same fleet; None where no plan was found.

@@ -15,7 +15,7 @@ class Progress:
 
     Attributes
     ----------
-    iterations : starts of AGH done so far.
+    iterations : steps of AGH (descents, MILPs), or starts of the plain one, done so far.
     objective_usd : cost of the best plan; inf while there is none.
     lower_bound_usd : a cost that no plan is below; None while there is none.
     """
@@ -89,7 +89,7 @@ class MaxRuntime(StopRule):
 
 
 class MaxIterations(StopRule):
-    """Stop after ``count`` iterations: starts of AGH, branch-and-bound nodes of a MILP. Never looks at a clock."""
+    """Stop after ``count`` iterations: steps of AGH, branch-and-bound nodes of a MILP. Never looks at a clock."""
 
     def __init__(self, count: int) -> None:
         if count < 0:
