@@ -40,6 +40,13 @@ def test_a_catalog_is_looked_for_beside_the_settings(tmp_path: Path) -> None:
         ("horizon: {length_s: -1}", "horizon.length_s", "greater than 0"),
         ("horizon: {length_s: 65, bucket_s: 10}", "horizon", "must be a multiple of bucket_s (10)"),
         ("solver: {time_limit_s: 20, deadline_s: 10}", "solver", "must be above time_limit_s (20)"),
+        (
+            "horizon: {length_s: 60, bucket_s: 10}\nsolver: {deadline_s: 90}",
+            "settings",
+            "must be at most horizon.length_s (60)",
+        ),
+        ("horizon: {idle_timeout_s: 5}", "settings", "must be at least bucket_s (10)"),
+        ("demand: {headroom: twice}", "demand.headroom", "'quantile'"),
         ("clock: sundial", "clock", "'wall' or 'replay'"),
         ("- 1", "coxswain.yaml", "must be a mapping"),
         ("a: [", "coxswain.yaml", "not YAML"),
