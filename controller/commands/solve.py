@@ -42,8 +42,8 @@ the usage is wrong.
     default="agh",
     show_default=True,
     help="agh: adaptive greedy with local search, guided by linear programs; gh: one greedy pass, milliseconds; "
-    "milp: exact, by HiGHS. To compare with: agh-plain is agh without the guidance; lpr rounds the linear relaxation; dvr chooses GPUs before routes; hf keeps to one GPU tier; "
-    "melange packs types into GPUs by rent alone.",
+    "milp: exact, by HiGHS. To compare with: agh-plain is agh without the guidance; lpr rounds the linear "
+    "relaxation; dvr chooses GPUs before routes; hf keeps to one GPU tier; melange packs types by rent alone.",
 )
 @click.option(
     "--time-limit",
