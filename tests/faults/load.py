@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
@@ -55,6 +55,12 @@ class Load:
         finally:
             stopping.set()
             await playing
+
+    async def runs_while(self, condition: Callable[[], bool], records: int) -> None:
+        """Wait while a condition holds, for the length of so many records at most."""
+        last = self.num_sent + records
+        while condition() and self.num_sent < last:
+            await asyncio.sleep(_BATCH_S / 4)
 
     async def _play_until(self, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from random import Random
 
+from tests.faults.kills import LANDS_WITHIN_RECORDS
 from tests.faults.trial import Case, Outcome
 from tests.faults.world import FaultWorld, reached, seldom, send
 from tests.worker_harness import WorkerProcess, until
@@ -27,7 +28,6 @@ POINTS = (
     "before-commit",
 )
 _OF_A_TICK = ("before-publish", "mid-solve", "after-publish", "after-memory")
-_STOPS_WITHIN_S = 40.0
 
 
 async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
@@ -44,7 +44,8 @@ async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     plans = len(world.watch.plans)
     async with world.load.on():
         if case.number % 2:
-            outcome.landed = await _stopped(zombie)
+            await world.load.runs_while(lambda: not _is_stopped(zombie), LANDS_WITHIN_RECORDS)
+            outcome.landed = (reached(zombie) or "") if _is_stopped(zombie) else ""
         else:
             await asyncio.sleep(dice.uniform(0.1, 2.5))
             send(zombie, signal.SIGSTOP)
@@ -100,17 +101,6 @@ async def _armed(world: FaultWorld, what: str, dice: Random) -> tuple[WorkerProc
         alive=[zombie, standby],
     )
     return zombie, standby
-
-
-async def _stopped(zombie: WorkerProcess) -> str:
-    """Wait until an armed worker has stopped itself; return the point, or nothing where it never came to pass."""
-    try:
-        async with asyncio.timeout(_STOPS_WITHIN_S):
-            while not _is_stopped(zombie):
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        return ""
-    return reached(zombie) or ""
 
 
 def _is_stopped(worker: WorkerProcess) -> bool:
