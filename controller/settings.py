@@ -204,7 +204,7 @@ class IngestSettings(_Section):
 class SolverSettings(_Section):
     """How plans are searched for."""
 
-    method: Literal["agh", "gh", "milp"] = "agh"
+    method: Literal["agh", "agh-plain", "gh", "milp", "lpr", "dvr", "hf", "melange"] = "agh"
     time_limit_s: float = Field(default=1.0, gt=0)
     iterations: int | None = Field(
         default=None, ge=1, description="bounds the search instead of time: the same plan every time"

@@ -58,8 +58,8 @@ def test_no_plan_at_all_is_exit_code_1_with_what_clashes() -> None:
     assert (printed["deployments"], printed["routes"]) == ([], [])
     assert answer.stderr.startswith("infeasible: ")
     assert answer.stderr.count("\n") == 1
-    assert "budget_usd 5 is below" in answer.stderr
-    assert "budget_usd 5 is below" in printed["conflict"][0]
+    assert "budget_usd 5 cannot serve 0.9 of video_generation, as max_unmet asks" in answer.stderr
+    assert "what would mend it: budget_usd of 10" in printed["conflict"][0]
 
 
 def test_the_output_file_holds_what_is_printed(tmp_path: Path) -> None:
