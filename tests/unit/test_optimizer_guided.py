@@ -13,6 +13,7 @@ from controller.domain.instance_file import load_instance
 from controller.domain.plan import incumbent_of, load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.guided import guided
 from controller.optimizer.guided.descent import Pool, descend
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
@@ -58,9 +59,10 @@ def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
         if (state.replicas[list(members)] == 0).any():
             continue  # it is better off without one of them
         # What is left of the difference is whole replicas.
-        estimate = sets.evaluate(np.array([members]), 30)
-        counts = state.replicas[list(members)][None]
-        usd = sets.evaluate(np.array([members]), 60, estimate.capacity_usd, estimate.limit_usd, counts).usd
+        row = np.array([[*members, sets.num_candidates]])  # with an empty place
+        estimate = sets.evaluate(row, 30)
+        counts = np.append(state.replicas[list(members)], 0.0)[None]
+        usd = sets.evaluate(row, 60, estimate.capacity_usd, estimate.limit_usd, counts).usd
         ratios.append(float(usd[0]) / state.cost_usd())
     assert np.median(ratios) > 0.97
     assert max(ratios) <= 1.0 + 1e-6
@@ -93,13 +95,19 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
 
 
-def test_what_was_looked_at_in_vain_is_drawn_less_often() -> None:
+def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:
+    _, relaxation = relaxed("paper-s3-x10")
+    known = replace(relaxation, bound_usd=10.0, reduced_usd=np.array([0.0, 1.4, 1.6]))
+    assert not_eliminated(known, 11.5).tolist() == [True, True, False]
+    assert not_eliminated(replace(known, bound_usd=None), 11.5).all()
+
+
+def test_what_is_promising_is_drawn_more_often_but_everything_sometimes() -> None:
     order, random = np.arange(40), np.random.default_rng(1)
-    looked_at = np.zeros(40, dtype=np.int64)
-    looked_at[:5] = 8
-    drawn = np.concatenate([draw(order, 10, looked_at, random) for _ in range(200)])
+    drawn = np.concatenate([draw(order, 10, random) for _ in range(300)])
     counts = np.bincount(drawn, minlength=40)
-    assert counts[5:10].min() > 4 * counts[:5].max()
+    assert counts[:5].min() > 3 * counts[30:].max()
+    assert counts.min() > 0
 
 
 def test_a_milp_that_is_told_to_stop_keeps_its_start() -> None:
@@ -138,6 +146,24 @@ def test_an_optimum_is_proved_where_all_that_is_not_eliminated_fits_one_milp() -
     assert result.status == "optimal"
     assert result.iterations < 20
     assert result.objective_usd == pytest.approx(BEST["synth-4x4x4-s1"]["best_usd"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["paper-s10-x30-tight60", "paper-s3-x10", "synth-10x10x10-s4", "synth-8x8x8-s3"]
+)
+def test_no_optimum_is_claimed_from_a_part_of_the_problem(name: str) -> None:
+    result = solve(shared(name), MaxIterations(2))
+    assert result.objective_usd is not None
+    assert result.lower_bound_usd is not None
+    assert result.lower_bound_usd <= BEST[name]["best_usd"] * (1 + 1e-6)
+    assert result.status == "feasible" or result.objective_usd <= BEST[name]["best_usd"] * (1 + 1e-6)
+
+
+def test_no_optimum_is_claimed_from_a_milp_that_was_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guided, "_PROOF_NODES", 0)
+    monkeypatch.setattr(guided, "_PROOF_GAP", 0.0)
+    result = solve(shared("paper-s8-x1-tight80"), MaxIterations(6))
+    assert result.status == "feasible"
 
 
 def test_no_time_at_all_still_gives_a_plan() -> None:

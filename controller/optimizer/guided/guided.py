@@ -109,7 +109,6 @@ class Hunt:
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.pool = Pool()
         self.settled = False
-        self.looked_at = np.zeros(space.num_deployments, dtype=np.int64)
         self.starts = self._starts()
         total = search.stop.remaining_s()
         self.slice_s = (
@@ -160,7 +159,7 @@ class Hunt:
         search = self.search
         order = by_promise(self.relaxation, self.pool, self._live())
         room = max(self.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
-        return order[:room] if self.turn == 2 else draw(order, room, self.looked_at, search.random)
+        return order[:room] if self.turn == 2 else draw(order, room, search.random)
 
     def _live(self) -> Bools:
         return not_eliminated(self.relaxation, self.search.best_usd)
@@ -243,10 +242,8 @@ class Hunt:
             from_afar=not self.settled,
         )
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
-        self.looked_at[at] += 1
         if outcome.state is not None and search.offer(outcome.state):
             self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
-            self.looked_at[:] = 0
         if is_all:
             self._bound(outcome.bound_usd)
             search.proved_optimal = outcome.solved

@@ -9,7 +9,6 @@ from controller.optimizer.guided.descent import Pool
 from controller.optimizer.relaxation import Relaxation
 
 _LEAST_WEIGHT = 1e-9
-_LN2 = float(np.log(2.0))
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
@@ -40,16 +39,9 @@ def by_promise(relaxation: Relaxation, pool: Pool, live: Bools) -> Ints:
     return order[live[order]]
 
 
-def draw(order: Ints, size: int, looked_at: Ints, random: np.random.Generator) -> Ints:
-    """Draw ``size`` deployments without replacement, likelier the earlier they stand in ``order``.
-
-    Parameters
-    ----------
-    looked_at : (D,) how often each one was part of a MILP that has found nothing better than the best plan; each time
-        makes it half as likely.
-    """
+def draw(order: Ints, size: int, random: np.random.Generator) -> Ints:
+    """Draw ``size`` deployments without replacement, likelier the earlier they stand in ``order``."""
     if len(order) <= size:
         return order
-    rank = np.arange(len(order)) / size + looked_at[order] * _LN2
-    weight = np.maximum(np.exp(-rank), _LEAST_WEIGHT)
+    weight = np.maximum(np.exp(-np.arange(len(order)) / size), _LEAST_WEIGHT)
     return random.choice(order, size, replace=False, p=weight / weight.sum())

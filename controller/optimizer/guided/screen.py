@@ -16,6 +16,9 @@ def screen(
 ) -> tuple[Floats, Floats]:
     """Estimate neighbours with the prices and replicas of one set as they are; only the newcomer's are chosen.
 
+    For the newcomer one replica and two numbers near what it would fill are tried, so that this is a bound for those
+    numbers, and no bound of the set.
+
     Parameters
     ----------
     members, replicas, capacity_usd : (K,). ``limit_usd``: (L,).
