@@ -118,6 +118,18 @@ class _PromptThread(AIOKafkaConsumerThread):
     async def _seek_in_thread(self, tp: TP, offset: int) -> None:
         self._ensure_consumer().seek(tp, offset)
 
+    def why_out_of_group(self) -> str | None:
+        """Say why this worker takes no part in its group any more, where that is so: nothing revives it.
+
+        What keeps a member in its group is a task of aiokafka's. It ends at an error that it does not expect, such as
+        a broker that has just started and names no brokers, and nobody asks for it.
+        """
+        coordinator = None if self._consumer is None else self._consumer._coordinator
+        task = None if coordinator is None else coordinator._coordination_task
+        if task is None or not task.done() or task.cancelled() or task.exception() is None:
+            return None
+        return str(task.exception())
+
     def last_fetch_ms(self, tp: TP) -> float | None:
         """Return when the broker last answered a fetch of a partition, ms since the epoch by this machine."""
         asked_ms: float | None = self._ensure_consumer().last_poll_timestamp(tp)
@@ -215,6 +227,10 @@ class ChunkConsumer(Consumer):
         except TimeoutError:
             return True
         return position is None or position < highwater
+
+    def why_out_of_group(self) -> str | None:
+        """Say why this worker takes no part in its group any more, where that is so."""
+        return cast(_PromptThread, self._thread).why_out_of_group()
 
     def is_at_end(self, tp: TP, next_offset: int) -> bool:
         """Whether a partition holds nothing from ``next_offset`` on, by what the broker said a moment ago.

@@ -179,10 +179,13 @@ class Worker:
                 passing("after-demand")
 
     async def _watch_for_stalls(self) -> None:
-        """End with an error where something is there to be read, and nothing is read."""
+        """End with an error where something is there to be read, and nothing is read or ever will be."""
         watch, loop = StallWatch(self._settings.kafka.stall_timeout_s), asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_S)
+            reason = self._consumer.why_out_of_group()
+            if reason is not None:
+                raise WorkerError(f"this worker fell out of its group: {reason}: a new start is needed")
             behind: dict[str, int] = {}
             for tp in [tp for tp in self._consumer.assignment() if tp.topic in self.chunk_topics]:
                 processed = self._processed.get(tp)

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.campaign]
 ROOT = Path(__file__).parents[2]
 
 

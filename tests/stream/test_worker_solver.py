@@ -10,12 +10,16 @@ import pytest
 pytestmark = pytest.mark.stream
 
 
-ENDLESS = {"method": "agh", "iterations": 10**9}
+ENDLESS = {"method": "agh-plain", "iterations": 10**9}
+"""It never ends where there is a gap left to close: with a second tier, whose one replica serves all, there is."""
 
 
 async def test_a_solver_that_fails_leaves_the_last_plan_standing_and_says_so(
-    make_world: Any, harness: ModuleType
+    make_world: Any, harness: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tier = harness.CATALOG["gpu_tiers"][0]
+    large = {**tier, "name": "large", "compute_tflops": 6.0, "price_usd_per_h": 9.5, "tp_degrees": [1]}
+    monkeypatch.setitem(harness.CATALOG, "gpu_tiers", [tier, large])
     async with make_world() as world:
         traffic, feed = harness.Traffic(1), world.feed
 

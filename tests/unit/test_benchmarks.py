@@ -12,7 +12,17 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("only", ["4x4x4", "no such instance"])
 def test_the_optimizers_table_can_be_made(only: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.optimizer", "--only", only, "--part", "warm", "--part", "cold"],
+        [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.optimizer",
+            "--only",
+            only,
+            "--part",
+            "warm",
+            "--part",
+            "cold",
+        ],
         capture_output=True,
         text=True,
         cwd=ROOT,

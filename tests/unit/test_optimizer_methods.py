@@ -88,7 +88,9 @@ def test_a_gap_that_is_good_enough_ends_the_search() -> None:
 
 
 def test_no_bound_is_sought_where_none_is_wanted() -> None:
-    result = solve(shared("synth-4x4x4-s1"), MaxIterations(1), params=Params(bound_share=0.0), method="agh-plain")
+    result = solve(
+        shared("synth-4x4x4-s1"), MaxIterations(1), params=Params(bound_share=0.0), method="agh-plain"
+    )
     assert (result.lower_bound_usd, result.gap, result.status) == (None, None, "feasible")
 
 
