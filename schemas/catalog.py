@@ -31,7 +31,8 @@ class CatalogQueryType(Message):
     prior_output_tokens: NonNegative = Field(default=0.0, description="mean, until something is known")
     floor_rate_per_s: NonNegative = Field(default=0.0, description="the least that is planned for")
     retention_s: NonNegative | None = Field(
-        default=None, description="proved idle for this long, nothing is planned for; null for the settings' own"
+        default=None,
+        description="proved idle for this long, nothing is planned for; null for the settings' own",
     )
 
 
