@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.consumer.consumer import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import KafkaError
 
 from controller.errors import WorkerError
@@ -39,10 +40,8 @@ async def test_an_error_of_the_coordination_is_told_and_its_life_its_end_and_its
 
 
 async def test_aiokafka_keeps_its_coordination_where_it_is_looked_for() -> None:
-    consumer = AIOKafkaConsumer("source", group_id="test")
-    assert consumer._coordinator is None
     coordinator = GroupCoordinator(
-        consumer._client, consumer._subscription, group_id="test", exclude_internal_topics=True
+        AIOKafkaClient(), SubscriptionState(), group_id="test", exclude_internal_topics=True
     )
     assert isinstance(coordinator._coordination_task, asyncio.Task)
     await coordinator.close()
