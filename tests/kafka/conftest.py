@@ -63,14 +63,7 @@ def make_world_at(harness: ModuleType, tmp_path: Path) -> MakeWorld:
         bootstrap: str, partitions: int, replication_factor: int = 1, **changes: Any
     ) -> AsyncIterator[Any]:
         made = harness.World(bootstrap, tmp_path, partitions, **changes)
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
-        try:
-            own = [name for name in await admin.list_topics() if not name.startswith("__")]
-            await admin.delete_topics(own)
-            await harness.until_topics_are_gone(admin, own)
-        finally:
-            await admin.close()
+        await _take_topics_away(harness, bootstrap)
         command = [sys.executable, "-m", "controller", "topics", "create", "--config", str(made.settings)]
         subprocess.run(
             [*command, "--partitions", str(partitions), "--replication-factor", str(replication_factor)],
@@ -82,11 +75,25 @@ def make_world_at(harness: ModuleType, tmp_path: Path) -> MakeWorld:
     return opened
 
 
-@pytest.fixture
-def make_kafka_world(make_world_at: MakeWorld, own_kafka_bootstrap: str) -> MakeWorld:
-    """The same on our own node: ``make_kafka_world(partitions, **changes)``."""
+async def _take_topics_away(harness: ModuleType, bootstrap: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        own = [name for name in await admin.list_topics() if not name.startswith("__")]
+        await admin.delete_topics(own)
+        await harness.until_topics_are_gone(admin, own)
+    finally:
+        await admin.close()
 
-    def opened(partitions: int, **changes: Any) -> AbstractAsyncContextManager[Any]:
-        return make_world_at(own_kafka_bootstrap, partitions, **changes)
+
+@pytest.fixture
+def make_kafka_world(harness: ModuleType, make_world_at: MakeWorld, own_kafka_bootstrap: str) -> MakeWorld:
+    """The same on our own node, which is left without topics: ``make_kafka_world(partitions, **changes)``."""
+
+    @asynccontextmanager
+    async def opened(partitions: int, **changes: Any) -> AsyncIterator[Any]:
+        async with make_world_at(own_kafka_bootstrap, partitions, **changes) as world:
+            yield world
+        await _take_topics_away(harness, own_kafka_bootstrap)
 
     return opened
