@@ -96,9 +96,12 @@ class Spread:
         return blended
 
     def stddev(self) -> Floats:
-        """Return the standard deviation (N,) of the counts, in requests: half of what the middle 68 % span."""
-        found: Floats = (self.quantile(0.8413) - self.quantile(0.1587)) / 2.0
-        return found
+        """Return the standard deviation (N,) of the counts, in requests: half of what the middle 68 % span.
+
+        With very few errors the two quantiles are trusted unlike, and may even cross: then nothing is known of it.
+        """
+        span = self.quantile(0.8413) - self.quantile(0.1587)
+        return np.maximum(span, 0.0) / 2.0
 
 
 def _normal_quantile(tau: Floats) -> Floats:

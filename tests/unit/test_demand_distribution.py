@@ -11,7 +11,7 @@ import pytest
 from controller.demand.distribution import Estimator, Experts, ResidualEstimator
 from controller.demand.forecasters import Ewma, LastValue, MeanReverting
 from controller.demand.memory import DemandMemory
-from controller.demand.residuals import PRIOR_SPREAD
+from controller.demand.residuals import PRIOR_SPREAD, Spread
 from controller.demand.rules import ESTIMATORS, make_estimator
 
 
@@ -165,3 +165,10 @@ def test_memory_goes_into_parts_that_fit_in_a_message_and_comes_back_whole() -> 
     for name, array in back.arrays.items():
         np.testing.assert_array_equal(array, state[name])
     assert DemandMemory.joined([memory, DemandMemory(("other",), "another rule", {})]).types == ()
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_a_spread_is_never_below_zero_however_few_errors_there_are_and_however_great(number: int) -> None:
+    ring = np.full((1, 144), np.inf, dtype=np.float32)
+    ring[0, :number] = 40.0
+    assert Spread.of(np.array([3.0]), ring, np.array([number])).stddev()[0] >= 0.0
