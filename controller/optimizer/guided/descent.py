@@ -39,15 +39,6 @@ class Pool:
         """Return all sets, the cheapest first."""
         return sorted(self.usd, key=lambda members: (self.usd[members], members))
 
-    def union(self, size: int) -> list[int]:
-        """Return the first ``size`` deployments of the best sets."""
-        found: dict[int, None] = {}
-        for members in self.best():
-            found.update(dict.fromkeys(members))
-            if len(found) >= size:
-                break
-        return list(found)[:size]
-
     def scores(self, num_deployments: int) -> Floats:
         """Return (D,) the estimate of the best set that has each deployment; inf where none does."""
         scores = np.full(num_deployments, np.inf)

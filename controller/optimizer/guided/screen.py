@@ -58,7 +58,7 @@ def screen(
         with_it = np.minimum(by_itself + token_usd, value)
         if blending and len(keep):
             blended = with_candidate[keep].min(axis=0) + (token_usd[types] if len(token_usd) > 1 else 0.0)
-            with_it[:, :, types] = np.minimum(with_it[:, :, types], sets_cheapest_at(sets, blended, types))
+            with_it[:, :, types] = np.minimum(with_it[:, :, types], _cheapest_at(sets, blended, types))
         total = with_it.sum(axis=2)
         taken = (sets.load[:n] * (with_it[_AT_RENT] < value)).sum(axis=1)
         best = np.full(n, np.inf)
@@ -78,7 +78,7 @@ def screen(
     return usd - constant, price[chosen[size], every]
 
 
-def sets_cheapest_at(sets: OpenSets, value: Floats, types: Ints) -> Floats:
+def _cheapest_at(sets: OpenSets, value: Floats, types: Ints) -> Floats:
     """Return the price of some types where what may stay unmet does, if that is cheaper."""
     space = sets.space
     shed = space.max_unmet[types] * space.unmet_usd[types] + (1.0 - space.max_unmet[types]) * value
