@@ -23,12 +23,14 @@ LONG = ROOT / "tests" / "data" / "instances" / "synth-15x15x15-s8.json"
 SHORT = ROOT / "tests" / "data" / "instances" / "synth-4x4x4-s1.json"
 
 RUN = """
+import signal
 import sys
 from pathlib import Path
 from controller.domain.instance_file import load_instance
 from controller.optimizer.cbc import run_cbc
 from controller.optimizer.model import build
 from controller.optimizer.space import SearchSpace
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
 model = build(SearchSpace.of(load_instance(Path(sys.argv[1]))))
 print("begun", flush=True)
 run_cbc(model.problem)
