@@ -54,7 +54,8 @@ def worker_command(config: Path | None, bootstrap: str | None) -> None:
 
 
 def _nothing_to_stop_yet(*_: object) -> None:
-    raise SystemExit(0)
+    # Not an exception: it would come up in the midst of whatever is being set up, which then complains of its end.
+    os._exit(0)
 
 
 async def _run(settings: Settings) -> None:
