@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
 from controller.domain.arrays import Floats
-from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.greedy import Greedy, under_pressure
 from controller.optimizer.construct.orders import fixed_orders, shuffled_order
 from controller.optimizer.local_search import LocalSearch
 from controller.optimizer.routing import route
@@ -32,7 +31,7 @@ def multi_start(search: Search) -> None:
             return
         pressure = _PRESSURES[search.iterations % len(_PRESSURES)]
         if pressure and search.best is not None and search.best.unmet[~space.idle_types].any():
-            state = _under_pressure(search, state, pressure)
+            state = _improved_under_pressure(search, state, pressure)
         search.offer(state)
         local_search.improve(state, search.out_of_time)
         search.offer(state)
@@ -64,24 +63,12 @@ def starts(search: Search, greedy: Greedy) -> Iterator[AllocationState]:
         yield state
 
 
-def _under_pressure(search: Search, state: AllocationState, pressure: float) -> AllocationState:
-    """Improve a start where each budgeted dollar counts ``1 + pressure`` times: spend is spared for what is unmet.
-
-    Where a budget binds, a dollar of rent that one type saves is worth more than a dollar of its delay penalty.
-    """
-    space = search.space
-    dear = replace(
-        space,
-        rent_usd=space.rent_usd * (1.0 + pressure),
-        open_usd=space.open_usd * (1.0 + pressure),
-        token_usd=space.token_usd * (1.0 + pressure),
-        route_usd=space.route_usd + pressure * space.token_usd[:, None],
-        budget_usd=space.budget_usd * (1.0 + pressure),
-    )
-    greedy = Greedy.of(dear)
+def _improved_under_pressure(search: Search, state: AllocationState, pressure: float) -> AllocationState:
+    """Improve a start where budgeted dollars are dearer, so that spend is spared for what is unmet."""
+    dear = under_pressure(search.space, pressure)
     twin = AllocationState.of_shares(dear, state.shares)
-    LocalSearch(greedy, search.params.least_saving).improve(twin, search.out_of_time)
-    return AllocationState.of_shares(space, twin.shares)
+    LocalSearch(Greedy.of(dear), search.params.least_saving).improve(twin, search.out_of_time)
+    return AllocationState.of_shares(search.space, twin.shares)
 
 
 def ruin(state: AllocationState, random: np.random.Generator) -> None:
