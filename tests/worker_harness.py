@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from tests.small_catalog import small_catalog
+
 T0 = 1_772_582_400.0  # a multiple of every horizon that is used
 HORIZON_S, BUCKET_S, LATENESS_S = 60.0, 10.0, 10.0
 DUPLICATE_WINDOW = 300
@@ -31,27 +33,7 @@ SOURCE, DEMAND, PLANS = "llm.request-rate.v1", "llm.demand.v1", "llm.plans.v1"
 CLAIMS, CLOCK, DEAD_LETTERS = "llm.planner-claims.v1", "llm.clock.v1", "llm.dead-letter.v1"
 
 # One model on one GPU: a request of 100 input tokens takes 0.1 GPU-seconds and nothing else, a replica serves 10/s.
-CATALOG = {
-    "schema": "catalog/1",
-    "fleet": "main",
-    "query_types": [
-        {"name": name, "delay_slo_s": 10.0, "error_slo": 0.5, "unmet_penalty_usd": 1.0} for name in TYPES
-    ],
-    "models": [
-        {"name": "m", "params_b": 0.5, "weights_gb": 1.0, "base_error": dict.fromkeys(TYPES, 0.1)},
-    ],
-    "gpu_tiers": [
-        {
-            "name": "gpu",
-            "memory_gb": 80.0,
-            "memory_bandwidth_gb_s": 1000.0,
-            "compute_tflops": 2.0,
-            "price_usd_per_h": 3.6,
-            "tp_degrees": [1, 2],
-            "pp_depths": [1],
-        }
-    ],
-}
+CATALOG = small_catalog(TYPES, tp_degrees=(1, 2))
 
 
 def write_settings(folder: Path, bootstrap: str, **changes: Any) -> Path:

@@ -22,6 +22,7 @@ from controller.records import (
     SolverFailure,
     TickInput,
 )
+from tests.small_catalog import small_catalog
 
 T = 1_000_000_200.0  # a multiple of 300
 POLICY = HorizonPolicy(horizon_s=300.0, validity_s=600.0, min_improvement=0.005)
@@ -31,26 +32,7 @@ LARGE = DeploymentKey("m", "gpu", 2, 1)
 
 def catalog(**changes: Any) -> Catalog:
     # One model on one tier. On one GPU a query takes 1 GPU-second of prefill and nothing else: a replica serves 1/s.
-    data = {
-        "schema": "catalog/1",
-        "fleet": "main",
-        "query_types": [
-            {"name": "chat", "delay_slo_s": 10.0, "error_slo": 0.5, "unmet_penalty_usd": 1.0},
-        ],
-        "models": [{"name": "m", "params_b": 0.5, "weights_gb": 1.0, "base_error": {"chat": 0.1}}],
-        "gpu_tiers": [
-            {
-                "name": "gpu",
-                "memory_gb": 80.0,
-                "memory_bandwidth_gb_s": 1000.0,
-                "compute_tflops": 0.2,
-                "price_usd_per_h": 3.6,
-                "tp_degrees": [1, 2],
-                "pp_depths": [1],
-            }
-        ],
-    }
-    return read_catalog({**data, **changes})
+    return read_catalog(small_catalog(compute_tflops=0.2, tp_degrees=(1, 2), **changes))
 
 
 def view(count: int | None, start_s: float = T, **changes: Any) -> WindowView:

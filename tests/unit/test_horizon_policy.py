@@ -26,6 +26,7 @@ from controller.records import (
     TickInput,
 )
 from controller.simulate.offline import BucketCounts, Offline, deterministic
+from tests.small_catalog import small_catalog
 
 T = 1_000_000_200.0  # a multiple of 300
 DEMAND = DemandPolicy(headroom="quantile", stabilization_horizons=3, max_step_down=0.5)
@@ -35,27 +36,8 @@ WINDOWING = Windowing(10.0, 30.0, 960.0)
 
 def catalog(**changes: Any) -> Catalog:
     # One model on one tier: a query takes a tenth of a GPU-second, so a replica serves 10/s. A miss costs 20 times it.
-    data: dict[str, Any] = {
-        "schema": "catalog/1",
-        "fleet": "main",
-        "switching": {"start_s": 60.0, "load_gb_per_s": 1.0},
-        "query_types": [
-            {"name": "chat", "delay_slo_s": 10.0, "error_slo": 0.5, "unmet_penalty_usd": 0.002},
-        ],
-        "models": [{"name": "m", "params_b": 0.5, "weights_gb": 1.0, "base_error": {"chat": 0.1}}],
-        "gpu_tiers": [
-            {
-                "name": "gpu",
-                "memory_gb": 80.0,
-                "memory_bandwidth_gb_s": 1000.0,
-                "compute_tflops": 2.0,
-                "price_usd_per_h": 3.6,
-                "tp_degrees": [1],
-                "pp_depths": [1],
-            }
-        ],
-    }
-    return read_catalog({**data, **changes})
+    switching = {"start_s": 60.0, "load_gb_per_s": 1.0}
+    return read_catalog(small_catalog(unmet_penalty_usd=0.002, **{"switching": switching, **changes}))
 
 
 def bucket(at: int, count: int | None) -> BucketCounts:

@@ -24,6 +24,7 @@ from controller.stream import planner as module
 from controller.stream.planner import Planner
 from controller.stream.transport import Chunk
 from schemas import AllocationPlan
+from tests.small_catalog import small_catalog
 
 T = 1_772_582_400.0
 SETTINGS = Settings.model_validate(
@@ -37,27 +38,7 @@ SETTINGS = Settings.model_validate(
         }
     }
 )
-CATALOG = read_catalog(
-    {
-        "schema": "catalog/1",
-        "fleet": "main",
-        "query_types": [
-            {"name": "chat", "delay_slo_s": 10.0, "error_slo": 0.5, "unmet_penalty_usd": 1.0},
-        ],
-        "models": [{"name": "m", "params_b": 0.5, "weights_gb": 1.0, "base_error": {"chat": 0.1}}],
-        "gpu_tiers": [
-            {
-                "name": "gpu",
-                "memory_gb": 80.0,
-                "memory_bandwidth_gb_s": 1000.0,
-                "compute_tflops": 2.0,
-                "price_usd_per_h": 3.6,
-                "tp_degrees": [1],
-                "pp_depths": [1],
-            }
-        ],
-    }
-)
+CATALOG = read_catalog(small_catalog())
 PATIENCE_S = 20.0
 
 
