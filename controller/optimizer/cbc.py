@@ -85,11 +85,13 @@ def run_cbc(
             options += ["-mips", "start.mst"]
         if nodes is not None:
             options += ["-maxNodes", str(nodes)]
-        left_s = until_s - time.monotonic()
+        begun_s = time.monotonic()
+        left_s = until_s - begun_s
         if left_s <= 0:
             return Run("nothing", None, math.inf, -math.inf)
-        if math.isfinite(left_s):
-            options += ["-sec", f"{left_s * _TIME_SHARE:.3f}", "-timeMode", "elapsed"]
+        limit_s = left_s * _TIME_SHARE
+        if math.isfinite(limit_s):
+            options += ["-sec", f"{limit_s:.3f}", "-timeMode", "elapsed"]
         words = [
             executable,
             "model.mps",
@@ -101,7 +103,11 @@ def run_cbc(
         ended = _watched(words, directory, left_s + GRACE_S)
         if not ended:
             return Run("nothing", None, math.inf, -math.inf)
-        return _read(directory, {renamed[variable.name]: n for n, variable in enumerate(variables)})
+        run = _read(directory, {renamed[variable.name]: n for n, variable in enumerate(variables)})
+        if run.outcome == "infeasible" and time.monotonic() - begun_s >= limit_s:
+            # Out of time in its preprocessing, CBC says "infeasible or unbounded" of any model.
+            return Run("nothing", None, math.inf, -math.inf, run.nodes)
+        return run
 
 
 def _watched(words: list[str], directory: Path, seconds: float) -> bool:

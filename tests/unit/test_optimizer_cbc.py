@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +119,25 @@ def test_out_of_time_it_is_killed_and_nothing_is_left(scratch: Path) -> None:
     assert run.outcome == "feasible" or run.values is None
     wait_until(lambda: not processes_in(scratch), "CBC outlived its time")
     assert list(scratch.iterdir()) == []
+
+
+def test_infeasible_said_when_the_time_is_over_is_not_believed(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of time in its preprocessing, CBC says of any model that it is infeasible."""
+    model = build(SearchSpace.of(load_instance(SHORT)))
+    assert model is not None
+    now_s = itertools.count()
+
+    def says_infeasible(_words: list[str], directory: Path, _seconds: float) -> bool:
+        (directory / "found.sol").write_text("Integer infeasible - objective value 185.2\n")
+        (directory / "cbc.log").write_text("Pre-processing says infeasible or unbounded\n")
+        return True
+
+    monkeypatch.setattr(cbc, "_watched", says_infeasible)
+    monkeypatch.setattr(cbc, "time", types.SimpleNamespace(monotonic=lambda: float(next(now_s))))
+    assert cbc.run_cbc(model.problem, seconds=2.0).outcome == "nothing"
+    assert cbc.run_cbc(model.problem, seconds=20.0).outcome == "infeasible"
 
 
 def test_without_time_it_is_not_even_started(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
