@@ -45,7 +45,7 @@ def met_on_the_way(name: str) -> tuple[OpenSets, Pool]:
     sets = OpenSets(space, np.arange(space.num_deployments), relaxation.prices)
     start = np.flatnonzero(relaxation.weights > 0.3)
     pool = Pool()
-    descend(sets, start[np.unique(space.pair[start], return_index=True)[1]], pool, lambda: False)
+    descend(sets, [start[np.unique(space.pair[start], return_index=True)[1]]], pool, lambda: False)
     return sets, pool
 
 

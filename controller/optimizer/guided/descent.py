@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,11 +11,12 @@ from controller.domain.arrays import Floats, Ints
 from controller.optimizer.guided.open_set import BARRED, Estimates, OpenSets
 from controller.optimizer.guided.screen import screen
 
-_LOOKED_AT = 24
+_LOOKED_AT = 32
 _ROUNDED = 8
-_STEPS = 8
+_WHOLE_FOLLOWED, _FRACTION_FOLLOWED = 1, 1
+_PATIENCE = 2
+_FIRST_STEPS, _STEPS = 8, 5
 _LEAST_GAIN = 1e-5
-_MOST_ROUNDS = 60
 
 Members = tuple[int, ...]
 
@@ -48,44 +50,67 @@ class Pool:
         return scores
 
 
-def descend(sets: OpenSets, start: Ints, pool: Pool, should_stop: Callable[[], bool]) -> Ints:
-    """Improve the set ``start`` (positions in ``sets``) until no neighbour is estimated to be cheaper.
+def descend(
+    sets: OpenSets, starts: Sequence[Ints], pool: Pool, should_stop: Callable[[], bool]
+) -> None:
+    """Improve the sets ``starts`` (positions in ``sets``) until no neighbour is estimated to be cheaper.
 
-    All neighbours are screened with the prices that the set has; the most promising ones get prices of their own,
-    first with fractions of replicas, then, where that is cheap enough, with whole ones. All goes to the pool.
+    A few sets are followed at once: of all that a round has met, the cheapest ones with whole replicas and, because
+    what makes a set dear may be no more than a replica that another member would save, the cheapest ones with
+    fractions. All neighbours are screened with the prices that their set has; the most promising ones get prices of
+    their own, and, where that is cheap enough, whole replicas. All goes to the pool.
     """
-    members = np.asarray(start, dtype=np.int64)
-    relaxed = sets.evaluate(members[None], 2 * _STEPS)
-    here, replicas = sets.whole(members[None], relaxed, 2 * _STEPS)
-    record(sets, members[None], here.usd, pool)
-    for _ in range(_MOST_ROUNDS):
-        if should_stop():
-            break
-        rows, prices = neighbours(sets, members, replicas[0], here)
+    rows = _stacked([np.asarray(start, dtype=np.int64)[None] for start in starts], sets.num_candidates)
+    met = set(_keys(rows, sets.num_candidates))
+    relaxed = sets.evaluate(rows, _FIRST_STEPS)
+    least_usd, followed = _rounded(sets, rows, relaxed, np.arange(len(rows)), _FIRST_STEPS, pool)
+    idle = 0
+    while idle <= _PATIENCE and followed and not should_stop():
+        rows, capacity_usd, limit_usd = _neighbours(sets, followed, met)
         if not len(rows):
             break
-        relaxed = sets.evaluate(rows, _STEPS, prices, np.repeat(here.limit_usd, len(rows), axis=0))
-        usd = relaxed.usd.copy()
-        good = np.argsort(usd, kind="stable")[:_ROUNDED]
-        good = good[usd[good] < here.usd[0]]
-        if not len(good):
-            record(sets, rows, usd, pool)
-            break
-        found, counts = sets.whole(rows[good], relaxed.at(good), _STEPS)
-        usd[good] = np.maximum(usd[good], found.usd)
+        relaxed = sets.evaluate(rows, _STEPS, capacity_usd, limit_usd)
+        order = np.argsort(relaxed.usd, kind="stable")[:_ROUNDED]
+        cheap = order[relaxed.usd[order] < least_usd]
+        found_usd, followed = _rounded(sets, rows, relaxed, cheap, _STEPS, pool)
+        idle = 0 if found_usd < least_usd - _LEAST_GAIN * abs(least_usd) else idle + 1
+        least_usd = min(found_usd, least_usd)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Followed:
+    """A set of K members, its prices, and the replicas that its routes fill (at least one each)."""
+
+    members: Ints
+    capacity_usd: Floats
+    limit_usd: Floats
+    replicas: Floats
+
+    @classmethod
+    def of(cls, sets: OpenSets, row: Ints, estimates: Estimates, n: int) -> _Followed:
+        """Take a row of sets with its estimate."""
+        real = row < sets.num_candidates
+        load = np.maximum(estimates.load[n][real], 1.0)
+        return cls(row[real], estimates.capacity_usd[n][real], estimates.limit_usd[n], load)
+
+
+def _rounded(
+    sets: OpenSets, rows: Ints, relaxed: Estimates, at: Ints, steps: int, pool: Pool
+) -> tuple[float, list[_Followed]]:
+    """Give the sets ``at`` whole replicas, and all to the pool; return the least estimate, and whom to follow."""
+    usd = relaxed.usd.copy()
+    if not len(at):
         record(sets, rows, usd, pool)
-        best = int(found.usd.argmin())
-        if found.usd[best] >= here.usd[0] - _LEAST_GAIN * abs(here.usd[0]):
-            break
-        keep = rows[good[best]] < sets.num_candidates
-        members, replicas = rows[good[best]][keep], counts[[best]][:, keep]
-        here = Estimates(
-            found.usd[[best]],
-            found.capacity_usd[[best]][:, keep],
-            found.limit_usd[[best]],
-            found.load[[best]][:, keep],
-        )
-    return members
+        return np.inf, []
+    whole, _ = sets.whole(rows[at], relaxed.at(at), steps)
+    usd[at] = np.maximum(usd[at], whole.usd)
+    record(sets, rows, usd, pool)
+    at = at[relaxed.usd[at] < BARRED / 2]
+    by_whole = at[np.argsort(usd[at], kind="stable")][:_WHOLE_FOLLOWED]
+    by_fraction = np.setdiff1d(at, by_whole)
+    by_fraction = by_fraction[np.argsort(relaxed.usd[by_fraction], kind="stable")][:_FRACTION_FOLLOWED]
+    followed = [_Followed.of(sets, rows[n], relaxed, n) for n in [*by_whole, *by_fraction]]
+    return float(whole.usd.min()), followed
 
 
 def record(sets: OpenSets, rows: Ints, usd: Floats, pool: Pool) -> None:
@@ -96,22 +121,56 @@ def record(sets: OpenSets, rows: Ints, usd: Floats, pool: Pool) -> None:
             pool.record(tuple(sets.candidates[at].tolist()), value)
 
 
-def neighbours(sets: OpenSets, members: Ints, replicas: Floats, here: Estimates) -> tuple[Ints, Floats]:
-    """Return the sets (N, K + 1) that are worth a look, and prices of capacity to start from."""
-    size, none = len(members), sets.num_candidates
-    capacity_usd = here.capacity_usd[0]
-    usd, price = screen(sets, members, replicas, capacity_usd, here.limit_usd[0])
-    flat = usd.ravel()
-    count = min(_LOOKED_AT, flat.size)
-    chosen = np.argpartition(flat, count - 1)[:count]
-    chosen = chosen[flat[chosen] < BARRED / 2]
-    place, candidate = np.divmod(chosen, none)
-    rows = np.full((len(chosen) + size * (size > 1), size + 1), none)
-    prices = np.zeros(rows.shape)
-    rows[:, :size], prices[:, :size] = members, capacity_usd
-    n = np.arange(len(chosen))
-    rows[n, place], prices[n, place] = candidate, price[candidate]
-    if size > 1:
-        closed = len(chosen) + np.arange(size)
-        rows[closed, np.arange(size)], prices[closed, np.arange(size)] = none, 0.0
-    return rows, prices
+def _neighbours(
+    sets: OpenSets, followed: list[_Followed], met: set[bytes]
+) -> tuple[Ints, Floats, Floats]:
+    """Return the sets (N, K) around those followed that are worth a look, and prices of capacity and limits for them.
+
+    Those in ``met`` are left out, and the others put into it.
+    """
+    none = sets.num_candidates
+    rows: list[Ints] = []
+    prices: list[Floats] = []
+    for of in followed:
+        size = len(of.members)
+        usd, price = screen(sets, of.members, of.replicas, of.capacity_usd, of.limit_usd)
+        flat = usd.ravel()
+        count = min(_LOOKED_AT // len(followed), flat.size)
+        chosen = np.argpartition(flat, count - 1)[:count]
+        chosen = chosen[flat[chosen] < BARRED / 2]
+        place, candidate = np.divmod(chosen, none)
+        closed = size if size > 1 else 0
+        near = np.full((len(chosen) + closed, size + 1), none)
+        near_usd = np.zeros(near.shape)
+        near[:, :size], near_usd[:, :size] = of.members, of.capacity_usd
+        n = np.arange(len(chosen))
+        near[n, place], near_usd[n, place] = candidate, price[candidate]
+        n = np.arange(closed)
+        near[len(chosen) + n, n], near_usd[len(chosen) + n, n] = none, 0.0
+        rows.append(near)
+        prices.append(near_usd)
+    sizes = [len(near) for near in rows]
+    all_rows, all_prices = _stacked(rows, none), _stacked(prices, 0.0)
+    limit_usd = np.repeat([of.limit_usd for of in followed], sizes, axis=0)
+    new = []
+    for n, key in enumerate(_keys(all_rows, none)):
+        if key not in met:
+            met.add(key)
+            new.append(n)
+    return all_rows[new], all_prices[new], limit_usd[new]
+
+
+def _keys(rows: Ints, none: int) -> list[bytes]:
+    """Return what tells sets (N, K) apart, whatever the order of their members and the room beside them."""
+    ordered = np.sort(rows, axis=1)
+    return [row[row < none].tobytes() for row in ordered]
+
+
+def _stacked(parts: Sequence[np.ndarray], fill: float) -> np.ndarray:
+    """Return arrays (n, K) of different K one below the other."""
+    stacked = np.full((sum(len(part) for part in parts), max(part.shape[1] for part in parts)), fill, parts[0].dtype)
+    first = 0
+    for part in parts:
+        stacked[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return stacked

@@ -31,6 +31,8 @@ _PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _CANDIDATES = 150
 _START_SIZE = 7
+_START_WEIGHTS = (0.3, 0.05)
+_RANDOM_STARTS = 3
 _SETS_PER_DESCENT = 6
 _PROGRAMS_PER_SET = 40
 _DESCENT_EVERY = 3
@@ -123,19 +125,17 @@ class Hunt:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
 
-    def _starts(self) -> Iterator[Ints]:
+    def _starts(self) -> Iterator[list[Ints]]:
+        """Yield sets to descend from, a few at a time."""
         weights = self.relaxation.weights
         if self.search.initial and self.search.best is not None:
-            yield self.search.best.open
-        yield from self.past
-        large = np.flatnonzero(weights > 0.3)
-        yield large if len(large) else np.argsort(-weights, kind="stable")[:1]
+            yield [self.search.best.open, *self.past]
+        yield [np.flatnonzero(weights > least) for least in _START_WEIGHTS]
         single = self.sets.evaluate(np.arange(self.sets.num_candidates)[:, None], 8)
-        yield self.candidates[[int(single.usd.argmin())]]
-        if self.search.best is not None:
-            yield self.search.best.open
+        cheapest = self.candidates[[int(single.usd.argmin())]]
+        yield [cheapest] if self.search.best is None else [cheapest, self.search.best.open]
         while True:
-            yield self._random_start()
+            yield [self._random_start() for _ in range(_RANDOM_STARTS)]
 
     def begin(self) -> None:
         """Where a plan is at hand, see what its deployments are good for now, and go on with what is near it."""
@@ -189,20 +189,22 @@ class Hunt:
         count = min(int(random.integers(1, 4)), len(self.candidates))
         return random.choice(self.candidates, count, replace=False, p=weight / weight.sum())
 
-    def descend(self, start: Ints) -> None:
-        """Descend from a set, one configuration of each pair, and find out what the best new sets really cost."""
-        space = self.search.space
-        start = start[np.argsort(-self.relaxation.weights[start], kind="stable")]
-        start = start[np.sort(np.unique(space.pair[start], return_index=True)[1])][:_START_SIZE]
-        if not len(start):
+    def descend(self, starts: list[Ints]) -> None:
+        """Descend from sets, one configuration of each pair, and find out what the best new sets really cost."""
+        at = [np.searchsorted(self.candidates, self._one_of_each_pair(start)) for start in starts if len(start)]
+        if not at:
             return
         self.sets.target_usd = self.search.best_usd
         until_s = self.left_s() * 0.7 if self.limited else -math.inf
-        descend(
-            self.sets, np.searchsorted(self.candidates, start), self.pool, lambda: self.left_s() <= until_s
-        )
+        descend(self.sets, at, self.pool, lambda: self.left_s() <= until_s)
         self.search.iterations += 1
         self._price_sets()
+
+    def _one_of_each_pair(self, start: Ints) -> Ints:
+        """Return the deployments of a start, not too many, that the relaxation uses the most."""
+        space = self.search.space
+        start = start[np.argsort(-self.relaxation.weights[start], kind="stable")]
+        return start[np.sort(np.unique(space.pair[start], return_index=True)[1])][:_START_SIZE]
 
     def _price_sets(self) -> None:
         search = self.search
