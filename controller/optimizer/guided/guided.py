@@ -47,7 +47,7 @@ _MILP_GAP = 5e-4
 _MILP_NODES = 300
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
-_LEAST_LEFT_S = 0.004
+_LEAST_LEFT_S, _LEAST_MILP_S = 0.004, 0.03
 _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 
 
@@ -150,7 +150,7 @@ class Hunt:
         self.turn += 1
         if self.turn % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
             self.raise_bound()
-        elif self.turn % _DESCENT_EVERY == 1:
+        elif self.turn % _DESCENT_EVERY == 1 or self.left_s() < _LEAST_MILP_S:
             self.descend(next(self.starts))
         else:
             self.milp(self._neighbourhood())
