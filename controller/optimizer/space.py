@@ -86,6 +86,15 @@ class SearchSpace:
         )
         return usd
 
+    def more_usd(self, replicas: Floats, more: Floats, at: Ints | slice = slice(None)) -> Floats:
+        """Return by how much :meth:`fleet_usd` rises where ``more`` are added to ``replicas``."""
+        usd: Floats = self.rent_usd[at] * more + self.open_usd[at] * ((replicas == 0) & (more > 0))
+        start = self.start_usd[at]
+        if start.any():
+            running = self.incumbent[at]
+            usd += start * (np.maximum(replicas + more - running, 0.0) - np.maximum(replicas - running, 0.0))
+        return usd
+
     def budgeted_usd(self, replicas: Floats, at: Ints | slice = slice(None)) -> Floats:
         """Return that part of :meth:`fleet_usd` which the budget limits: rent and stored weights."""
         usd: Floats = self.rent_usd[at] * replicas + self.open_usd[at] * (replicas > 0)

@@ -11,7 +11,7 @@ from controller.domain.arrays import Bools, Floats
 from controller.optimizer.construct.candidates import alone_usd, cheapest_configs
 from controller.optimizer.construct.ranking import best_offer
 from controller.optimizer.construct.upgrade import best_upgrade
-from controller.optimizer.moves.move import shed_usd
+from controller.optimizer.moves.move import shed_usd_of
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import LEAST_AMOUNT, AllocationState
 
@@ -114,7 +114,7 @@ class Greedy:
                 unit = min(unit, offer.usd_per_share)
             upgrade = best_upgrade(state, i, self.candidates[i], unit * left)
             if upgrade is not None:
-                gain = float(shed_usd(space, state.unmet)[i])
+                gain = shed_usd_of(space, i, float(state.unmet[i]))
                 if upgrade.delta_usd + gain < unit * left:
                     state.hold(int(upgrade.at[0]), 0.0)
                     upgrade.apply(state)
@@ -125,10 +125,8 @@ class Greedy:
 
     def _worth(self, state: AllocationState, i: int, amount: float) -> float:
         """Return the penalty that serving ``amount`` of type i saves, per whole demand."""
-        unmet = state.unmet.copy()
-        unmet[i] = max(unmet[i] - amount, 0.0)
-        saved = float(shed_usd(state.space, state.unmet)[i] - shed_usd(state.space, unmet)[i])
-        return saved / amount
+        unmet, space = float(state.unmet[i]), state.space
+        return (shed_usd_of(space, i, unmet) - shed_usd_of(space, i, max(unmet - amount, 0.0))) / amount
 
 
 def under_pressure(space: SearchSpace, pressure: float) -> SearchSpace:

@@ -67,24 +67,25 @@ def best_offer(state: AllocationState, i: int, candidates: Bools, idle_weight: f
     if space.token_usd[i] > 0:
         most = np.minimum(most, max(state.budget_left, 0.0) / space.token_usd[i])
     affordable = affordable_replicas(state, d)
-    whole = np.minimum(
-        np.maximum(needed_replicas(state.compute[d] + a * most, state.memory[d] + b * most), 1.0), affordable
-    )
+    compute, memory = state.compute[d], state.memory[d]
+    whole = np.minimum(np.maximum(needed_replicas(compute + a * most, memory + b * most), 1.0), affordable)
     target = np.stack([replicas, whole, np.maximum(whole - 1.0, replicas)])  # (3, len(d))
     with np.errstate(divide="ignore", invalid="ignore"):
-        by_compute = np.where(a > 0, (target - state.compute[d]) / a, np.inf)
-        by_memory = np.where(b > 0, (target - state.memory[d]) / b, np.inf)
-    amount = np.minimum(np.minimum(by_compute, by_memory), most)
+        amount = np.minimum(np.where(a > 0, (target - compute) / a, np.inf), most)
+        if b.any():
+            amount = np.minimum(amount, np.where(b > 0, (target - memory) / b, np.inf))
     amount[target < 1.0] = 0.0
-    usd = space.route_usd[i, d] * amount + space.fleet_usd(target, d) - space.fleet_usd(replicas, d)
-    load = np.maximum(state.compute[d] + a * amount, state.memory[d] + b * amount)
-    idle = np.minimum(target - replicas, np.maximum(target - load, 0.0))
-    usd -= (1.0 - idle_weight) * space.rent_usd[d] * idle
-    if space.token_usd[i] > 0:  # token storage is within the budget, too
+    more = target - replicas
+    usd = space.route_usd[i, d] * amount + space.more_usd(replicas, more, d)
+    if idle_weight < 1.0:
+        load = np.maximum(compute + a * amount, memory + b * amount)
+        idle = np.minimum(more, np.maximum(target - load, 0.0))
+        usd -= (1.0 - idle_weight) * space.rent_usd[d] * idle
+    if space.token_usd[i] > 0 and np.isfinite(state.budget_left):  # token storage is within the budget, too
         spent = space.budgeted_usd(target, d) - space.budgeted_usd(replicas, d) + space.token_usd[i] * amount
         amount = np.where(spent <= state.budget_left, amount, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        unit = np.where(amount > LEAST_AMOUNT, usd / amount, np.inf)
+    unit = np.full(usd.shape, np.inf)
+    np.divide(usd, amount, out=unit, where=amount > LEAST_AMOUNT)
     best = int(np.argmin(unit))
     choice, at = divmod(best, len(d))
     if not np.isfinite(unit[choice, at]):

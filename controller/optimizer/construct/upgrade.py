@@ -22,42 +22,39 @@ def best_upgrade(state: AllocationState, i: int, candidates: Bools, most_usd: fl
     most_usd : what the upgrade may cost at most, the penalty that it saves not counted.
     """
     space = state.space
+    source, target = _higher(state, i, candidates)
+    if not len(target):
+        return None
+    moved = state.shares[:, source]
+    moved[i] += state.unmet[i]
+    fit = (space.allowed[:, target] | (moved <= 0)).all(axis=0)
+    source, target, moved = source[fit], target[fit], moved[:, fit]
     best: Move | None = None
-    for source in state.open:
-        if space.allowed[i, source]:
-            continue
-        moved = state.shares[:, source].copy()
-        moved[i] += state.unmet[i]
-        targets = _higher(state, int(source), candidates & space.allowed[i], moved)
-        for target in targets[_upgrade_usd(state, int(source), targets, moved) < most_usd]:
-            change = np.zeros((space.num_types, 2))
-            change[:, 0] = -state.shares[:, source]
-            change[:, 1] = moved
-            at = np.array([source, target])
-            delta = price_change(state, at, change, hold=False)
-            if np.isfinite(delta) and (best is None or delta < best.delta_usd):
-                best = Move(at, change, delta)
+    for n in np.flatnonzero(_upgrade_usd(state, source, target, moved) < most_usd):
+        change = np.stack([-state.shares[:, source[n]], moved[:, n]], axis=1)
+        at = np.array([source[n], target[n]])
+        delta = price_change(state, at, change, hold=False)
+        if np.isfinite(delta) and (best is None or delta < best.delta_usd):
+            best = Move(at, change, delta)
     return best
 
 
-def _higher(state: AllocationState, source: int, candidates: Bools, moved: Floats) -> Ints:
-    """Return the pair's candidates of a higher TP degree that may serve all types that move."""
+def _higher(state: AllocationState, i: int, candidates: Bools) -> tuple[Ints, Ints]:
+    """Return (n,) active deployments that may not serve type i, and candidates of higher TP degree that may instead."""
     space = state.space
-    first = space.first_of_pair[space.pair[source]]
-    end = np.searchsorted(space.pair, space.pair[source], side="right")
-    targets = first + np.flatnonzero(candidates[first:end] & (space.tp[first:end] > space.tp[source]))
-    fit: Ints = targets[space.allowed[np.ix_(moved > 0, targets)].all(axis=0)]
-    return fit
+    target = np.flatnonzero(candidates & space.allowed[i])
+    source = state.config[space.pair[target]]
+    target, source = target[source >= 0], source[source >= 0]
+    higher = (space.tp[target] > space.tp[source]) & ~space.allowed[i, source]
+    return source[higher], target[higher]
 
 
-def _upgrade_usd(state: AllocationState, source: int, targets: Ints, moved: Floats) -> Floats:
-    """Return (n,) what the upgrades change of routes and fleet."""
+def _upgrade_usd(state: AllocationState, source: Ints, target: Ints, moved: Floats) -> Floats:
+    """Return (n,) what the upgrades change of routes and fleet; ``moved`` (I, n) are the shares that each has then."""
     space = state.space
-    if not len(targets):
-        return np.zeros(0)
-    replicas = needed_replicas(moved @ space.compute[:, targets], moved @ space.memory[:, targets])
-    after = moved @ space.route_usd[:, targets] + space.fleet_usd(np.maximum(replicas, 1.0), targets)
-    at = np.array([source])
-    before = state.shares[:, source] @ space.route_usd[:, source] + space.fleet_usd(state.replicas[at], at)
-    usd: Floats = after - before
+    compute, memory = ((moved * load[:, target]).sum(axis=0) for load in (space.compute, space.memory))
+    replicas = np.maximum(needed_replicas(compute, memory), 1.0)
+    after = (moved * space.route_usd[:, target]).sum(axis=0) + space.fleet_usd(replicas, target)
+    before = (state.shares[:, source] * space.route_usd[:, source]).sum(axis=0)
+    usd: Floats = after - before - space.fleet_usd(state.replicas[source], source)
     return usd

@@ -50,9 +50,7 @@ class Pool:
         return scores
 
 
-def descend(
-    sets: OpenSets, starts: Sequence[Ints], pool: Pool, should_stop: Callable[[], bool]
-) -> None:
+def descend(sets: OpenSets, starts: Sequence[Ints], pool: Pool, should_stop: Callable[[], bool]) -> None:
     """Improve the sets ``starts`` (positions in ``sets``) until no neighbour is estimated to be cheaper.
 
     A few sets are followed at once: of all that a round has met, the cheapest ones with whole replicas and, because
@@ -121,9 +119,7 @@ def record(sets: OpenSets, rows: Ints, usd: Floats, pool: Pool) -> None:
             pool.record(tuple(sets.candidates[at].tolist()), value)
 
 
-def _neighbours(
-    sets: OpenSets, followed: list[_Followed], met: set[bytes]
-) -> tuple[Ints, Floats, Floats]:
+def _neighbours(sets: OpenSets, followed: list[_Followed], met: set[bytes]) -> tuple[Ints, Floats, Floats]:
     """Return the sets (N, K) around those followed that are worth a look, and prices of capacity and limits for them.
 
     Those in ``met`` are left out, and the others put into it.
@@ -153,10 +149,10 @@ def _neighbours(
     all_rows, all_prices = _stacked(rows, none), _stacked(prices, 0.0)
     limit_usd = np.repeat([of.limit_usd for of in followed], sizes, axis=0)
     new = []
-    for n, key in enumerate(_keys(all_rows, none)):
+    for row, key in enumerate(_keys(all_rows, none)):
         if key not in met:
             met.add(key)
-            new.append(n)
+            new.append(row)
     return all_rows[new], all_prices[new], limit_usd[new]
 
 
@@ -168,7 +164,9 @@ def _keys(rows: Ints, none: int) -> list[bytes]:
 
 def _stacked(parts: Sequence[np.ndarray], fill: float) -> np.ndarray:
     """Return arrays (n, K) of different K one below the other."""
-    stacked = np.full((sum(len(part) for part in parts), max(part.shape[1] for part in parts)), fill, parts[0].dtype)
+    stacked = np.full(
+        (sum(len(part) for part in parts), max(part.shape[1] for part in parts)), fill, parts[0].dtype
+    )
     first = 0
     for part in parts:
         stacked[first : first + len(part), : part.shape[1]] = part

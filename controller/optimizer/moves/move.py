@@ -56,6 +56,14 @@ def shed_usd(space: SearchSpace, unmet: Floats, at: Ints | slice = slice(None)) 
     return usd
 
 
+def shed_usd_of(space: SearchSpace, i: int, unmet: float) -> float:
+    """Return :func:`shed_usd` of one type."""
+    over = unmet - float(space.max_unmet[i])
+    return float(space.unmet_usd[i]) * unmet + (
+        space.shortfall_usd * over if over > SHORTFALL_ROUNDING else 0.0
+    )
+
+
 def price_change(state: AllocationState, at: Ints, change: Floats, *, hold: bool = True) -> float:
     """Return the exact cost difference of a change of shares; inf where it breaks a constraint.
 
