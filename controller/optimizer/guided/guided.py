@@ -191,7 +191,9 @@ class Hunt:
 
     def descend(self, starts: list[Ints]) -> None:
         """Descend from sets, one configuration of each pair, and find out what the best new sets really cost."""
-        at = [np.searchsorted(self.candidates, self._one_of_each_pair(start)) for start in starts if len(start)]
+        at = [
+            np.searchsorted(self.candidates, self._one_of_each_pair(start)) for start in starts if len(start)
+        ]
         if not at:
             return
         self.sets.target_usd = self.search.best_usd
