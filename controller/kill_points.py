@@ -34,6 +34,7 @@ Point = Literal[
     "after-claim",
     "mid-solve",
     "before-publish",
+    "after-check",
     "after-publish",
     "after-memory",
 ]

@@ -2,7 +2,8 @@
 
 Whoever owns the one partition of the demand topic plans. On taking over, it appends a claim, whose offset is its epoch;
 takes the newest plan of the topic for the one in force; and rebuilds its window from the snapshots, which are absolute.
-Then, whenever a window closes, it ticks, has the plan solved in another process, concludes, and publishes.
+Then, whenever a window closes, it ticks, has the plan solved in another process, concludes, and publishes, unless there
+is a newer claim than its own by then.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from controller.records import (
 )
 from controller.router.tail import newest_plan
 from controller.settings import Settings, horizon_policy
+from controller.stream.claims import Claims
 from controller.stream.codec import (
     ledger_of,
     memory_of,
@@ -55,11 +57,12 @@ from controller.stream.memory import PlannerMemory
 from controller.stream.solver import SolverProcess
 from controller.stream.tick_log import log_tick
 from controller.stream.transport import Chunk
-from schemas import DemandSnapshot, PlannerClaim, Topic
+from schemas import AllocationPlan, DemandSnapshot, PlannerClaim, Topic
 
 log = get_logger(__name__)
 
-_POLL_S = 0.02
+_POLLS_PER_S = 50
+_POLL_S = 1.0 / _POLLS_PER_S
 _RETRY_S = 1.0
 
 
@@ -99,6 +102,8 @@ class Planner:
         self._state: PlannerState | None = None
         self._held_start_s = -math.inf
         self._looked_at_s = -math.inf
+        self._polls_stood_down = 0
+        self._claims = Claims(connection, settings.kafka.request_timeout_s)
         self._producer: AIOKafkaProducer | None = None
 
     def _new_window(self) -> DemandWindow:
@@ -116,6 +121,7 @@ class Planner:
         self._believed_from = demand_end
         self._tenure += 1
         self._state = None
+        self._polls_stood_down = 0
         self._window = self._new_window()
 
     def disown(self) -> None:
@@ -149,6 +155,7 @@ class Planner:
         )
         try:
             await self._producer.start()
+            await self._claims.start()
             await self._solver.start()
             while True:
                 try:
@@ -160,10 +167,14 @@ class Planner:
                     await asyncio.sleep(_RETRY_S)
         finally:
             await self._solver.stop()
+            await self._claims.stop()
             await self._producer.stop()
 
     async def _step(self) -> None:
         tenure = self._tenure
+        if self._polls_stood_down > 0:
+            self._polls_stood_down -= 1
+            return
         if self._state is None:
             state = await self._take_over()
             if tenure == self._tenure:
@@ -253,6 +264,8 @@ class Planner:
     async def _publish(self, record: PlanRecord, tenure: int) -> bool:
         """Publish until the broker confirms it; an unknown outcome is repeated, with the same number.
 
+        Before each attempt the broker is asked for the newest claim; a plan does not go out while it does not answer.
+
         Returns False where planning became another worker's in the meantime.
 
         Raises
@@ -264,10 +277,17 @@ class Planner:
         patience_s, started_s = self._settings.kafka.stall_timeout_s, time.monotonic()
         while tenure == self._tenure:
             try:
+                newest = await self._claims.newest()
+                if tenure != self._tenure:
+                    break
+                if newest > record.epoch:
+                    self._stand_down(message, newest)
+                    break
+                passing("after-check")
                 await self._producer.send_and_wait(
                     Topic.PLANS.value, message.encode(), key=message.fleet.encode(), partition=0
                 )
-            except KafkaError as error:
+            except (KafkaError, BrokerError) as error:
                 if time.monotonic() - started_s >= patience_s:
                     raise WorkerError(
                         f"plan {message.plan_id}: no word of the broker for {patience_s:g} s: {error}"
@@ -277,3 +297,21 @@ class Planner:
             else:
                 return True
         return False
+
+    def _stand_down(self, withheld: AllocationPlan, newest: int) -> None:
+        """Stop planning, since another worker claimed it after us.
+
+        By the group's word it is ours still, so one of us two was stopped for long. If that is us, the group tells us
+        within a session timeout; if it still has not, the other is gone, and we claim anew. Polls are counted, not
+        seconds: those in which we were stopped prove nothing.
+        """
+        log.warning(
+            "planner_stands_down",
+            fleet=withheld.fleet,
+            epoch=withheld.epoch,
+            newest_claim=newest,
+            withheld=withheld.plan_id,
+        )
+        self._tenure += 1
+        self._state = None
+        self._polls_stood_down = math.ceil(self._settings.kafka.session_timeout_s * _POLLS_PER_S)

@@ -20,6 +20,7 @@ OF_A_PLANNER = (
     "after-claim",
     "mid-solve",
     "before-publish",
+    "after-check",
     "after-publish",
     "after-memory",
 )
@@ -32,6 +33,7 @@ _PASSAGES = {
     "after-claim": 1,
     "mid-solve": 3,
     "before-publish": 3,
+    "after-check": 3,
     "after-publish": 3,
     "after-memory": 3,
     "before-commit": 12,

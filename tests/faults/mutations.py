@@ -15,7 +15,7 @@ from tests.faults.world import FaultWorld
 
 IGNORE_THE_EPOCH = "ignore-the-epoch"
 NAMES = ("skip-the-seek", IGNORE_THE_EPOCH, *sorted(MUTANTS.keys() - {"skip-the-seek"}))
-_AFTER_STORE, _BEFORE_PUBLISH = kills.SCHEDULE.index("after-store"), 1
+_AFTER_STORE, _AFTER_CHECK = kills.SCHEDULE.index("after-store"), 1
 _TRIALS = 12
 
 
@@ -34,7 +34,7 @@ async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     outcome.fault = name
     if name == IGNORE_THE_EPOCH:
         with _every_plan_accepted():
-            found = await _until_broken(zombies.run, world, Case("zombie", _BEFORE_PUBLISH, case.seed))
+            found = await _until_broken(zombies.run, world, Case("zombie", _AFTER_CHECK, case.seed))
     else:
         found = await _until_broken(kills.run, world, Case("kill", _AFTER_STORE, case.seed))
     if found is None:

@@ -1,7 +1,8 @@
 """Zombie planners: one is stopped, another takes over, and the first wakes up and still believes that it plans.
 
-Odd trials stop it from within, at a named point: between solve and publish, say, so that it wakes up with a plan in
-its hand. Even ones stop it from outside at a random moment. A router follows all the while, and must not go back.
+Odd trials stop it from within, at a named point: when it has seen that no claim is newer than its own, say, so that it
+wakes up and publishes. Even ones stop it from outside at a random moment. A router follows all the while, and must not
+go back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.faults.world import FaultWorld, reached, seldom, send
 from tests.worker_harness import WorkerProcess, until
 
 POINTS = (
-    "before-publish",
+    "after-check",
     "mid-solve",
     "before-publish",
     "after-publish",
@@ -27,7 +28,7 @@ POINTS = (
     "after-memory",
     "before-commit",
 )
-_OF_A_TICK = ("before-publish", "mid-solve", "after-publish", "after-memory")
+_OF_A_TICK = ("before-publish", "mid-solve", "after-check", "after-publish", "after-memory")
 
 
 async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:

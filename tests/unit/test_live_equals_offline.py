@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ import pytest
 from controller.clock import ReplayClock
 from controller.demand.counting import PartitionLedger, Totals
 from controller.domain.catalog import read_catalog
-from controller.domain.instance_file import write_instance
 from controller.kafka import KafkaConnection
 from controller.records import SolverAnswer, SolveRequest
 from controller.settings import Settings, horizon_policy
@@ -27,7 +27,7 @@ from controller.stream.codec import plan_message
 from controller.stream.ingest import windowing_of
 from controller.stream.planner import Planner
 from controller.stream.snapshot_bytes import SnapshotWriter
-from controller.stream.solver import read_answer, scenarios_json
+from controller.stream.solver import read_answer, write_question
 from controller.stream.solver_process import answer
 from controller.stream.transport import Chunk
 from schemas import AllocationPlan
@@ -103,12 +103,26 @@ def trace() -> list[BucketCounts]:
     ]
 
 
+class Claims:
+    """The one claim there is."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def newest(self) -> int:
+        return 0
+
+
 class World:
     """A broker that keeps the plans, a memory that keeps JSON, and the solver process's own answers."""
+
+    settings: Settings
 
     def __init__(self) -> None:
         self.plans: list[AllocationPlan] = []
         self.stored: list[dict[str, Any]] = []
+        self.learned: list[bool] = []
 
     async def start(self) -> None: ...
 
@@ -126,15 +140,8 @@ class World:
         return max(self.plans, key=lambda plan: (plan.epoch, plan.sequence), default=None)
 
     async def solve(self, request: SolveRequest) -> SolverAnswer:
-        question = {
-            "instance": write_instance(request.instance),
-            "initial": request.initial.to_json(),
-            "method": "agh",
-            "seed": 3,
-            "time_limit_s": 1.0,
-            "iterations": 2,
-            "scenarios": scenarios_json(request.scenarios),
-        }
+        self.learned.append(request.memory is not None)
+        question = write_question(request, self.settings.solver)
         return read_answer(json.loads(json.dumps(answer(json.loads(json.dumps(question))))))
 
     def load(self) -> list[dict[str, Any]]:
@@ -146,6 +153,7 @@ class World:
 
 async def live(world: World, chosen: Settings, *, restart_at: int | None = None) -> list[AllocationPlan]:
     """Let the worker's planner see the ledger after each bucket; optionally, let another take over in the middle."""
+    world.settings = chosen
     clock = ReplayClock(T)
     ledger = PartitionLedger(windowing_of(chosen), 0)
 
@@ -195,7 +203,8 @@ async def quiet(world: World) -> None:
                 await asyncio.sleep(0)
 
 
-def offline(chosen: Settings) -> list[AllocationPlan]:
+def offline(chosen: Settings, *, restart_at: int | None = None) -> list[AllocationPlan]:
+    """Play the trace; after bucket ``restart_at``, let what the solver has learned be lost."""
     simulated = Offline(
         CATALOG,
         horizon_policy(chosen),
@@ -203,7 +212,12 @@ def offline(chosen: Settings) -> list[AllocationPlan]:
         deterministic(2, 3),
         chosen.horizon.idle_timeout_s,
     )
-    return [plan_message(record) for bucket in trace() for record in simulated.feed(bucket)]
+    plans = []
+    for at, bucket in enumerate(trace()):
+        plans += [plan_message(record) for record in simulated.feed(bucket)]
+        if at == restart_at:
+            simulated.state = replace(simulated.state, solver_memory=None)
+    return plans
 
 
 def essence(plan: AllocationPlan) -> dict[str, Any]:
@@ -220,6 +234,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(module, "AIOKafkaProducer", lambda **_: made)
     monkeypatch.setattr(module, "newest_plan", made.newest)
+    monkeypatch.setattr(module, "Claims", lambda *_: Claims())
     monkeypatch.setattr(module, "_POLL_S", 0)
     return made
 
@@ -231,9 +246,13 @@ async def test_live_and_offline_give_identical_plans(world: World, headroom: str
     assert [essence(plan) for plan in published] == [essence(plan) for plan in simulated]
     assert "surge" in {plan.trigger for plan in published}
     assert len({json.dumps([d.model_dump() for d in plan.deployments]) for plan in published}) > 3
+    assert world.learned == [False] + [True] * (len(published) - 1)
 
 
-async def test_a_planner_that_takes_over_goes_on_with_the_same_plans(world: World) -> None:
+async def test_a_planner_that_takes_over_goes_on_as_one_whose_solver_has_learned_nothing_yet(
+    world: World,
+) -> None:
     chosen = settings("quantile")
-    published, simulated = await live(world, chosen, restart_at=70), offline(chosen)
+    published, simulated = await live(world, chosen, restart_at=70), offline(chosen, restart_at=70)
     assert [essence(plan) for plan in published] == [essence(plan) for plan in simulated]
+    assert world.learned.count(False) == 2

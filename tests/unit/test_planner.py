@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
+from structlog.testing import capture_logs
 
 from controller.clock import ReplayClock
 from controller.domain.catalog import read_catalog
 from controller.domain.entities import DeploymentKey
 from controller.domain.plan import Deployment, Plan, Route
-from controller.errors import WorkerError
+from controller.errors import BrokerError, WorkerError
 from controller.kafka import KafkaConnection
 from controller.records import SolverAnswer
 from controller.settings import Settings
@@ -43,13 +44,14 @@ PATIENCE_S = 20.0
 
 
 class Broker:
-    """Takes claims and plans, and refuses as many sends as it is told to."""
+    """Takes claims and plans, and refuses as many sends, and answers about claims, as it is told to."""
 
     def __init__(self) -> None:
         self.claims = 0
         self.plans: list[AllocationPlan] = []
         self.attempts: list[bytes] = []
         self.refusals = 0
+        self.refusals_to_look = 0
 
     async def start(self) -> None: ...
 
@@ -71,6 +73,23 @@ class Broker:
 
     async def newest(self, _: KafkaConnection, __: str) -> AllocationPlan | None:
         return max(self.plans, key=lambda plan: (plan.epoch, plan.sequence), default=None)
+
+
+class Claims:
+    """What the broker says of claims."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def newest(self) -> int:
+        if self._broker.refusals_to_look:
+            self._broker.refusals_to_look -= 1
+            raise BrokerError("no answer")
+        return self._broker.claims - 1
 
 
 class Solver:
@@ -102,8 +121,9 @@ class Memory:
 
 
 class Planning:
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.broker, self.solver = Broker(), Solver()
+        monkeypatch.setattr(module, "Claims", lambda *_: Claims(self.broker))
         self.clock = ReplayClock(T)
         self.partitions = partitions
         self.written = 0
@@ -163,19 +183,20 @@ class Planning:
 
 @pytest.fixture
 async def planning(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
-    async with _running(Planning(1), monkeypatch) as made:
+    async with _running(1, monkeypatch) as made:
         yield made
 
 
 @pytest.fixture
 async def planning_two(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
     """Two source partitions."""
-    async with _running(Planning(2), monkeypatch) as made:
+    async with _running(2, monkeypatch) as made:
         yield made
 
 
 @contextlib.asynccontextmanager
-async def _running(made: Planning, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
+async def _running(partitions: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planning]:
+    made = Planning(partitions, monkeypatch)
     monkeypatch.setattr(module, "AIOKafkaProducer", lambda **_: made.broker)
     monkeypatch.setattr(module, "newest_plan", made.broker.newest)
     monkeypatch.setattr(module, "_POLL_S", 0)
@@ -229,6 +250,80 @@ async def test_nothing_goes_out_once_planning_is_anothers_in_the_middle_of_publi
     planning.broker.refusals = 0
     await planning.settle()
     assert planning.broker.plans == []
+
+
+async def test_a_plan_stays_where_it_is_once_another_has_claimed_and_is_made_anew_if_the_other_is_gone(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.solver.may_answer.clear()
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.until(lambda: planning.solver.asked == 1)
+    planning.broker.claims += 1
+    with capture_logs() as logs:
+        planning.solver.may_answer.set()
+        await planning.settle()
+    assert planning.broker.attempts == []
+    assert [line for line in logs if line["log_level"] == "warning"] == [
+        {
+            "event": "planner_stands_down",
+            "log_level": "warning",
+            "fleet": "main",
+            "epoch": 0,
+            "newest_claim": 1,
+            "withheld": "main-0-1",
+        }
+    ]
+    assert planning.broker.claims == 2, "it claims nothing as long as it may be the one that was replaced"
+
+    # A session timeout later the group has still not taken the partition away, so nobody else plans.
+    (plan,) = await planning.plans(1)
+    assert (plan.epoch, plan.sequence) == (2, 1)
+
+
+async def test_who_stood_down_claims_at_once_where_the_group_says_that_planning_is_its_own_again(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.clock.advance(T + 75)
+    await planning.until(lambda: planning.broker.claims == 1)
+    await planning.settle()
+    planning.broker.claims += 1
+    planning.tell(60)
+    await planning.settle()
+    planning.planner.own(planning.written)
+    planning.tell(60)
+    await planning.settle()
+    assert [plan.epoch for plan in planning.broker.plans] == [2]
+
+
+async def test_a_publish_of_unknown_outcome_is_not_repeated_once_another_has_claimed(
+    planning: Planning,
+) -> None:
+    planning.planner.own(0)
+    planning.broker.refusals = 10**9
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.until(lambda: len(planning.broker.attempts) > 2)
+    planning.broker.claims += 1
+    await planning.settle()
+    attempts = len(planning.broker.attempts)
+    planning.broker.refusals = 0
+    await planning.settle()
+    assert (len(planning.broker.attempts), planning.broker.plans) == (attempts, [])
+
+
+async def test_a_plan_waits_until_the_broker_says_whose_claim_is_the_newest(planning: Planning) -> None:
+    planning.planner.own(0)
+    planning.broker.refusals_to_look = 10**9
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    await planning.until(lambda: planning.broker.refusals_to_look < 10**9 - 3)
+    assert planning.broker.attempts == []
+    planning.broker.refusals_to_look = 0
+    (plan,) = await planning.plans(1)
+    assert (plan.epoch, plan.sequence) == (0, 1)
 
 
 async def test_who_does_not_own_the_demand_neither_claims_nor_plans(planning: Planning) -> None:
@@ -338,8 +433,9 @@ async def test_what_was_said_before_a_takeover_does_not_pass_for_silence_since(
     assert (plan.decision.name, plan.horizon_start) == ("kept", T + 120)
 
 
+@pytest.mark.parametrize("refuses", ["the plan", "a look at the claims"])
 async def test_a_publish_that_is_never_confirmed_ends_the_worker_in_the_end(
-    planning: Planning, monkeypatch: pytest.MonkeyPatch
+    planning: Planning, monkeypatch: pytest.MonkeyPatch, refuses: str
 ) -> None:
     now_s = 0.0
 
@@ -350,12 +446,15 @@ async def test_a_publish_that_is_never_confirmed_ends_the_worker_in_the_end(
 
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=moves_on))
     planning.planner.own(0)
-    planning.broker.refusals = 10**9
+    if refuses == "the plan":
+        planning.broker.refusals = 10**9
+    else:
+        planning.broker.refusals_to_look = 10**9
     planning.clock.advance(T + 75)
     planning.tell(60)
     await planning.until(lambda: planning.task is not None and planning.task.done())
     assert planning.task is not None
     with pytest.raises(WorkerError, match=r"plan main-0-1: no word of the broker for 60 s: .*no answer"):
         planning.task.result()
-    assert len(planning.broker.attempts) == 60
-    assert len(set(planning.broker.attempts)) == 1
+    assert len(planning.broker.attempts) == (60 if refuses == "the plan" else 0)
+    assert len(set(planning.broker.attempts)) <= 1
