@@ -173,7 +173,10 @@ def _ask(
         rates_per_s = demand_scenarios(state.memory, demand, policy.demand, policy.horizon_s)
         scenarios = Scenarios(np.full(len(rates_per_s), 1.0 / len(rates_per_s)), rates_per_s)
     pending = PendingTick(given, demand, instance, scenarios)
-    return replace(state, pending=pending), SolveRequest(instance, state.plan, scenarios)
+    memory = state.solver_memory
+    if memory is not None and not memory.is_of_fleet(instance):
+        memory = None  # the catalog is another one: what was learned of the old one is not to mislead
+    return replace(state, pending=pending), SolveRequest(instance, state.plan, scenarios, memory)
 
 
 def conclude(
@@ -189,6 +192,7 @@ def conclude(
     if pending is None:
         raise ValueError("conclude() without a pending tick")
     if isinstance(answer, SolverFailure):
+        state = replace(state, solver_memory=None)  # if that is what it failed by, then not a second time
         solver = SolverReport("none", "failed", answer.runtime_s)
         return _fall_back(state, pending, f"{answer.reason}: {answer.detail}", solver, now_s, policy)
     if answer.status == "infeasible":
@@ -197,9 +201,11 @@ def conclude(
         return _fall_back(state, pending, reason, solver, now_s, policy)
     found = _judge(pending.instance, answer.plan)
     if isinstance(found, str):
+        state = replace(state, solver_memory=None)
         solver = SolverReport(answer.method, "failed", answer.runtime_s)
         return _fall_back(state, pending, f"rejected: {found}", solver, now_s, policy)
 
+    state = replace(state, solver_memory=answer.memory)
     plan, judged = answer.plan, found
     in_force = _in_force(pending, state.plan)
     shaped = _shaped(pending.demand)

@@ -15,6 +15,7 @@ from controller.domain.evaluate import Evaluation
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan
 from controller.domain.plan_diff import PlanDiff
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.scenarios import Scenarios
 
 Trigger = Literal["horizon", "surge", "catalog", "capacity", "manual"]
@@ -73,18 +74,22 @@ class TickInput:
 
 @dataclass(frozen=True, slots=True)
 class SolveRequest:
-    """Work for a solver: an instance, the plan in force to start from, and the demands that may come instead."""
+    """Work for a solver: an instance, the plan in force to start from, and the demands that may come instead.
+
+    ``memory`` is what the last answer left, where that was for the same catalog.
+    """
 
     instance: Instance
     initial: Plan
     scenarios: Scenarios | None = None
+    memory: SolverMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SolverAnswer:
     """What a solver says it found; it is judged before it is believed.
 
-    ``conflict`` says in words what clashes where no plan exists.
+    ``conflict`` says in words what clashes where no plan exists; ``memory`` is for the next request.
     """
 
     status: Literal["optimal", "feasible", "infeasible"]
@@ -93,6 +98,7 @@ class SolverAnswer:
     plan: Plan
     lower_bound_usd: float | None
     conflict: tuple[str, ...] = ()
+    memory: SolverMemory | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,7 @@ class PlannerState:
     epoch, sequence : of the plan that went out last.
     plan, demand : that plan, and what it was planned for.
     memory : what is remembered of demand.
+    solver_memory : what the last solve left for the next; None before the first, and after one that failed.
     planned_start_s : start of the horizon that was planned last; None before the first.
     surged_at_s, surges : when a surge was answered last, and how often in this horizon.
     pending : the tick whose solve is under way.
@@ -153,6 +160,7 @@ class PlannerState:
     plan: Plan = field(default_factory=Plan)
     demand: tuple[DemandEstimate, ...] = ()
     memory: DemandMemory = field(default_factory=DemandMemory)
+    solver_memory: SolverMemory | None = None
     planned_start_s: float | None = None
     surged_at_s: float | None = None
     surges: int = 0

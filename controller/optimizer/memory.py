@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from controller.domain.arrays import Ints
 from controller.domain.entities import DeploymentKey
 from controller.domain.instance import Instance
-from controller.domain.plan import Plan, read_plan
+from controller.domain.plan import Plan, incumbent_of, read_plan
 from controller.optimizer.pricing import Prices
 from controller.optimizer.space import SearchSpace
 
 _MOST_SETS = 24
+
+
+class Fingerprint(NamedTuple):
+    """Digests of what an instance asks for: of its demand, and of all else but its name and what runs in it."""
+
+    fleet: str
+    demand: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +64,27 @@ class SolverMemory:
 
     Attributes
     ----------
-    fingerprint : of the last instance, but for its name and what runs in it.
+    fingerprint : of the last instance.
     plan : the last plan.
+    gap_usd : what that plan costs beyond a lower bound; None where there is no bound.
     prices : of the last relaxation; None where there was none.
     sets : the newest last; a set stands once, at the demand that it was last best for.
     """
 
-    fingerprint: str
+    fingerprint: Fingerprint
     plan: Plan
+    gap_usd: float | None = None
     prices: PastPrices | None = None
     sets: tuple[PastSet, ...] = ()
 
     @classmethod
     def after(
-        cls, instance: Instance, plan: Plan, prices: Prices | None, before: SolverMemory | None
+        cls,
+        instance: Instance,
+        plan: Plan,
+        gap_usd: float | None,
+        prices: Prices | None,
+        before: SolverMemory | None,
     ) -> SolverMemory:
         """Return what to remember of a solve, and of those before it."""
         rates = {item.name: item.arrival_rate_per_s for item in instance.query_types}
@@ -80,11 +94,20 @@ class SolverMemory:
         named = None if before is None else before.prices
         if prices is not None:
             named = _named(instance, prices)
-        return cls(fingerprint(instance), plan, named, (*kept, newest)[-_MOST_SETS:])
+        return cls(fingerprint(instance), plan, gap_usd, named, (*kept, newest)[-_MOST_SETS:])
 
     def settles(self, instance: Instance, initial: Plan) -> bool:
-        """Return whether nothing has changed since the last plan was found, and it is the one that runs."""
-        return initial == self.plan and fingerprint(instance) == self.fingerprint
+        """Return whether nothing has changed since the last plan was found, and it is the one that runs.
+
+        Its cost is then still within ``gap_usd`` of a lower bound: whatever another plan saves by starting from this
+        one instead of what ran before, to start this one had cost at least as much.
+        """
+        runs = instance.switching is None or instance.incumbent == incumbent_of(initial)
+        return runs and initial == self.plan and fingerprint(instance) == self.fingerprint
+
+    def is_of_fleet(self, instance: Instance) -> bool:
+        """Return whether the last instance was like this one but for its demand, its name and what runs in it."""
+        return fingerprint(instance).fleet == self.fingerprint.fleet
 
     def prices_for(self, space: SearchSpace) -> Prices | None:
         """Return the last prices for a new demand: what belongs to a type is in proportion to its queries."""
@@ -123,10 +146,9 @@ class SolverMemory:
         rates = {item.name: item.arrival_rate_per_s for item in instance.query_types}
 
         def distance(past: PastSet) -> float:
-            pairs = [
-                (rates.get(name, 0.0), past.rates_per_s.get(name, 0.0))
-                for name in {*rates, *past.rates_per_s}
-            ]
+            # Not a set, whose order differs from process to process, and with it the last digit of a sum.
+            names = dict.fromkeys((*rates, *past.rates_per_s))
+            pairs = [(rates.get(name, 0.0), past.rates_per_s.get(name, 0.0)) for name in names]
             return sum(abs(now - then) / max(now, then) for now, then in pairs if max(now, then) > 0)
 
         place = {int(d): n for n, d in enumerate(space.ids)}
@@ -144,6 +166,7 @@ class SolverMemory:
         return {
             "fingerprint": self.fingerprint,
             "plan": self.plan.to_json(),
+            "gap_usd": self.gap_usd,
             "prices": None
             if prices is None
             else {
@@ -172,14 +195,17 @@ class SolverMemory:
             PastSet(past["rates_per_s"], frozenset(DeploymentKey(*key) for key in past["deployments"]))
             for past in data["sets"]
         )
-        return cls(data["fingerprint"], read_plan(data["plan"]), prices, sets)
+        return cls(Fingerprint(*data["fingerprint"]), read_plan(data["plan"]), data["gap_usd"], prices, sets)
 
 
-def fingerprint(instance: Instance) -> str:
-    """Return a digest of all that an instance asks for; its name and what runs are left out."""
-    parts = (
+def fingerprint(instance: Instance) -> Fingerprint:
+    """Return what tells whether an instance asks for the same as another."""
+    fleet = (
         instance.horizon_h,
-        instance.query_types,
+        tuple(
+            replace(item, arrival_rate_per_s=0.0, input_tokens=0.0, output_tokens=0.0)
+            for item in instance.query_types
+        ),
         instance.models,
         instance.gpu_tiers,
         instance.budget_usd,
@@ -189,6 +215,14 @@ def fingerprint(instance: Instance) -> str:
         instance.profiles,
         instance.switching,
     )
+    demand = [
+        (float(item.arrival_rate_per_s), float(item.input_tokens), float(item.output_tokens))
+        for item in instance.query_types
+    ]
+    return Fingerprint(_digest(fleet), _digest(demand))
+
+
+def _digest(parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

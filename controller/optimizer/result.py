@@ -54,6 +54,13 @@ class Result:
         """Whether there is a plan."""
         return self.plan is not None
 
+    @property
+    def gap_usd(self) -> float | None:
+        """The objective less the bound, USD; None where either is missing."""
+        if self.objective_usd is None or self.lower_bound_usd is None:
+            return None
+        return self.objective_usd - self.lower_bound_usd
+
     @classmethod
     def of_plan(
         cls,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
+from controller.domain.evaluate import evaluate
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan
 from controller.errors import SettingsError, SolverError
@@ -102,7 +104,7 @@ def solve(
     stop.start()
     params = Params() if params is None else params
     if memory is not None and initial is not None and scenarios is None and memory.settles(instance, initial):
-        return Result.of_plan(instance, initial, method=method, runtime_s=clock() - started, memory=memory)
+        return _settled(instance, initial, memory, method, lambda: clock() - started)
     replicas, shares = (initial or Plan()).within(instance).arrays(instance)
     space = SearchSpace.of(instance, keep=np.flatnonzero(replicas))
     search = Search(space, stop, params, seed, _initial_states(space, replicas, shares), memory)
@@ -122,7 +124,7 @@ def solve(
         expected_usd = ExpectedCost(instance, scenarios).of(*hedged).total_usd
         changed = Plan.of_arrays(instance, *hedged)
         plan, proved = changed, proved and changed == plan
-    return Result.of_plan(
+    result = Result.of_plan(
         instance,
         plan,
         method=method,
@@ -131,7 +133,22 @@ def solve(
         proved=proved,
         iterations=search.iterations,
         expected_usd=expected_usd,
-        memory=SolverMemory.after(instance, plan, search.prices, memory),
+    )
+    return replace(result, memory=SolverMemory.after(instance, plan, result.gap_usd, search.prices, memory))
+
+
+def _settled(
+    instance: Instance, plan: Plan, memory: SolverMemory, method: str, elapsed_s: Callable[[], float]
+) -> Result:
+    """Return the plan that runs, as near to a lower bound as it was when it was found."""
+    gap_usd = memory.gap_usd
+    return Result.of_plan(
+        instance,
+        plan,
+        method=method,
+        runtime_s=elapsed_s(),
+        lower_bound_usd=None if gap_usd is None else evaluate(instance, plan).cost.total_usd - gap_usd,
+        memory=memory,
     )
 
 

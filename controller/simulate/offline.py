@@ -72,9 +72,11 @@ def deterministic(iterations: int = 1, seed: int = 0, method: str = "agh") -> So
             method=method,
             clock=lambda: 0.0,
             scenarios=request.scenarios,
+            memory=request.memory,
         )
         status, plan = result.status, result.plan or replace(request.initial, deployments=(), routes=())
-        return SolverAnswer(status, result.method, 0.0, plan, result.lower_bound_usd, tuple(result.conflict))
+        conflict = tuple(result.conflict)
+        return SolverAnswer(status, result.method, 0.0, plan, result.lower_bound_usd, conflict, result.memory)
 
     return solved
 

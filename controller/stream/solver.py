@@ -16,6 +16,7 @@ from controller.domain.plan import read_plan
 from controller.errors import CoxswainError, SolverCrashError, SolverError, SolverTimeoutError
 from controller.kill_points import passing
 from controller.logs import get_logger
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.scenarios import Scenarios
 from controller.records import SolverAnswer, SolveRequest, SolverFailure
 from controller.settings import SolverSettings
@@ -82,18 +83,9 @@ class SolverProcess:
         await self.start()
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
-        settings = self._settings
-        question = {
-            "instance": write_instance(request.instance),
-            "initial": request.initial.to_json(),
-            "method": settings.method,
-            "seed": settings.seed,
-            "time_limit_s": settings.time_limit_s,
-            "iterations": settings.iterations,
-            "scenarios": scenarios_json(request.scenarios),
-        }
+        question = json.dumps(write_question(request, self._settings)).encode()
         try:
-            process.stdin.write(json.dumps(question).encode() + b"\n")
+            process.stdin.write(question + b"\n")
             await process.stdin.drain()
             passing("mid-solve")
             line = await process.stdout.readline()
@@ -110,8 +102,21 @@ class SolverProcess:
         return said
 
 
-def scenarios_json(scenarios: Scenarios | None) -> dict[str, Any] | None:
-    """Write scenarios for the solver's process."""
+def write_question(request: SolveRequest, settings: SolverSettings) -> dict[str, Any]:
+    """Write a request for the solver's process, with all that the outcome depends on."""
+    return {
+        "instance": write_instance(request.instance),
+        "initial": request.initial.to_json(),
+        "method": settings.method,
+        "seed": settings.seed,
+        "time_limit_s": settings.time_limit_s,
+        "iterations": settings.iterations,
+        "scenarios": _scenarios_json(request.scenarios),
+        "memory": None if request.memory is None else request.memory.to_json(),
+    }
+
+
+def _scenarios_json(scenarios: Scenarios | None) -> dict[str, Any] | None:
     if scenarios is None:
         return None
     return {"weights": scenarios.weights.tolist(), "rates_per_s": scenarios.rates_per_s.tolist()}
@@ -125,6 +130,7 @@ def read_answer(said: dict[str, Any]) -> SolverAnswer:
         status, bound_usd = said["status"], said["lower_bound_usd"]
         if status not in ("optimal", "feasible", "infeasible"):
             raise SolverCrashError(f"the solver gave an unknown status, {status!r}")
+        memory = said["memory"]
         return SolverAnswer(
             status=status,
             method=str(said["method"]),
@@ -132,8 +138,9 @@ def read_answer(said: dict[str, Any]) -> SolverAnswer:
             plan=read_plan(said["plan"]),
             lower_bound_usd=None if bound_usd is None else float(bound_usd),
             conflict=tuple(str(part) for part in said["conflict"]),
+            memory=None if memory is None else SolverMemory.of_json(memory),
         )
     except SolverError:
         raise
-    except (KeyError, TypeError, ValueError, CoxswainError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, CoxswainError) as error:
         raise SolverCrashError(f"the solver's answer is not one: {type(error).__name__}: {error}") from None

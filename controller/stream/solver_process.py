@@ -18,6 +18,7 @@ import numpy as np
 
 from controller.domain.instance_file import read_instance
 from controller.domain.plan import Plan, read_plan
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.scenarios import Scenarios
 from controller.optimizer.solve import solve
 from controller.optimizer.stop import MaxIterations, MaxRuntime
@@ -28,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Solve one request; both are plain data."""
     instance = read_instance(request["instance"])
-    iterations = request["iterations"]
+    iterations, remembered = request["iterations"], request["memory"]
     result = solve(
         instance,
         stop=MaxRuntime(request["time_limit_s"]) if iterations is None else MaxIterations(iterations),
@@ -36,6 +37,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         initial=read_plan(request["initial"]),
         method=request["method"],
         scenarios=_scenarios(request.get("scenarios")),
+        memory=None if remembered is None else SolverMemory.of_json(remembered),
     )
     plan = result.plan or Plan()
     return {
@@ -45,6 +47,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "plan": plan.to_json(),
         "lower_bound_usd": result.lower_bound_usd,
         "conflict": list(result.conflict),
+        "memory": None if result.memory is None else result.memory.to_json(),
     }
 
 

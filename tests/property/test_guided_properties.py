@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from controller.domain.entities import FoundationModel, GpuTier, QueryType, Switching
 from controller.domain.evaluate import evaluate
 from controller.domain.instance import Instance
+from controller.domain.plan import incumbent_of
 from controller.optimizer.exact import milp
 from controller.optimizer.guided.open_set import BARRED, OpenSets
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
@@ -278,10 +279,15 @@ def test_what_is_remembered_fits_whatever_comes_next(change: str, instance: Inst
         return
     memory = SolverMemory.of_json(first.memory.to_json())
     assert memory == first.memory
-    then = replace(CHANGES[change](instance), incumbent={})
+    runs = incumbent_of(first.plan) if change == "no change" else {}
+    then = replace(CHANGES[change](instance), incumbent=runs)
     again = solve(then, MaxIterations(4), initial=first.plan.within(then), memory=memory)
     if again.plan is None:
         return
     assert evaluate(then, again.plan).is_feasible
     if change == "no change":
         assert again.plan == first.plan
+        found = solve(then, MaxIterations(4), seed=1).objective_usd
+        assert found is not None
+        assert again.lower_bound_usd is not None
+        assert again.lower_bound_usd <= found + 1e-9 * abs(found)

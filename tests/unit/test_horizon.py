@@ -12,6 +12,9 @@ from controller.domain.entities import DeploymentKey
 from controller.domain.evaluate import evaluate
 from controller.domain.plan import Deployment, Plan, Route
 from controller.horizon import begin, conclude, next_horizon_start_s, overdue_start_s, tick
+from controller.optimizer.memory import SolverMemory
+from controller.optimizer.solve import solve
+from controller.optimizer.stop import MaxIterations
 from controller.records import (
     DecisionName,
     HorizonPolicy,
@@ -221,6 +224,58 @@ def test_what_the_catalog_no_longer_has_is_stopped() -> None:
     assert isinstance(effect, SolveRequest)
     _, record = conclude(state, answer(plan(2, key=new)), T + 631.0, POLICY)
     assert [(c.action, c.key) for c in record.diff.changes] == [("start", new), ("stop", SMALL)]
+
+
+def learned() -> SolverMemory:
+    """Return what a solve of the fleet's second window leaves."""
+    _, effect = tick(in_force(1, 300), given(view(600, T + 300)), POLICY)
+    assert isinstance(effect, SolveRequest)
+    memory = solve(effect.instance, MaxIterations(1)).memory
+    assert memory is not None
+    return memory
+
+
+def asked(state: PlannerState, world: Catalog | None = None) -> SolveRequest:
+    _, effect = tick(state, given(view(900, T + 600), world), POLICY)
+    assert isinstance(effect, SolveRequest)
+    return effect
+
+
+def concluded(said: SolverAnswer | SolverFailure) -> PlannerState:
+    """Return the state after two horizons, the first of which left a memory."""
+    memory = learned()
+    state, effect = tick(PlannerState(epoch=4, planned_start_s=T), given(view(300)), POLICY)
+    state, _ = conclude(state, answer(plan(1), memory=memory), T + 331.0, POLICY)
+    state, effect = tick(state, given(view(600, T + 300)), POLICY)
+    assert isinstance(effect, SolveRequest)
+    assert effect.memory is memory
+    return conclude(state, said, T + 631.0, POLICY)[0]
+
+
+def test_what_a_solve_leaves_is_handed_to_the_next_whether_or_not_its_plan_is_adopted() -> None:
+    memory = replace(learned(), gap_usd=0.25)
+    assert asked(concluded(answer(plan(2), memory=memory))).memory is memory
+    assert asked(concluded(answer(plan(9, fraction=0.5), memory=memory))).memory is memory
+
+
+def test_an_infeasible_demand_teaches_the_solver_nothing_and_takes_nothing_away() -> None:
+    state = concluded(answer(Plan(), status="infeasible", conflict=("gpus of gpu",)))
+    assert asked(state).memory == learned()
+
+
+@pytest.mark.parametrize(
+    "said", [SolverFailure("crashed", "gone", 0.0), answer(plan(1, fraction=1.5), memory=learned())]
+)
+def test_after_a_solve_that_failed_the_next_starts_without_a_memory(
+    said: SolverAnswer | SolverFailure,
+) -> None:
+    assert asked(concluded(said)).memory is None
+
+
+def test_what_was_learned_of_another_catalog_is_left_out() -> None:
+    state = concluded(answer(plan(2), memory=learned()))
+    assert asked(state, catalog(budget_usd_per_h=100.0)).memory is None
+    assert asked(state, catalog()).memory is not None
 
 
 def test_every_published_plan_is_one_that_the_judge_accepts() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from controller.domain.entities import Switching
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.domain.plan import incumbent_of, load_plan
@@ -198,6 +199,15 @@ def test_where_nothing_has_changed_the_plan_comes_back_at_once() -> None:
     assert result.plan is first.plan
     assert result.iterations == 0
     assert result.memory is first.memory
+    assert result.gap_usd == pytest.approx(first.gap_usd)
+
+
+def test_where_something_else_runs_the_plan_is_looked_for_anew() -> None:
+    instance = replace(shared("paper-s4-x10-b300"), switching=Switching(start_s=60.0, load_gb_per_s=1.0))
+    first = solve(instance, MaxIterations(1))
+    assert first.plan is not None
+    again = solve(instance, MaxIterations(1), initial=first.plan, memory=first.memory)
+    assert again.iterations == 1, "the start of this plan is yet to be paid"
 
 
 def test_prices_are_remembered_in_proportion_to_the_queries_they_are_for() -> None:

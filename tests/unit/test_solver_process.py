@@ -2,18 +2,25 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from controller.domain.evaluate import evaluate
+from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.domain.plan import Plan
+from controller.optimizer.solve import solve
+from controller.optimizer.stop import MaxIterations
 from controller.records import SolverAnswer, SolveRequest, SolverFailure
 from controller.settings import SolverSettings
+from controller.simulate.offline import deterministic
 from controller.stream.solver import SolverProcess
 
-INSTANCE = load_instance(Path(__file__).parents[1] / "data" / "instances" / "synth-4x4x4-s1.json")
+INSTANCES = Path(__file__).parents[1] / "data" / "instances"
+INSTANCE = load_instance(INSTANCES / "synth-4x4x4-s1.json")
+OTHER = load_instance(INSTANCES / "paper-s7-x30-avg.json")
 SETTINGS = SolverSettings(iterations=3, deadline_s=60.0, memory_mb=4096)
 
 
@@ -44,6 +51,50 @@ async def test_the_same_request_and_iterations_give_the_same_plan() -> None:
     assert first.plan == second.plan
 
 
+def busier(factor: float) -> Instance:
+    types = INSTANCE.query_types
+    return replace(
+        INSTANCE,
+        query_types=tuple(replace(t, arrival_rate_per_s=factor * t.arrival_rate_per_s) for t in types),
+    )
+
+
+async def test_what_an_answer_leaves_reaches_the_solver_with_the_next_request_as_it_does_offline() -> None:
+    solver, offline = SolverProcess(SETTINGS), deterministic(3)
+    live = at_hand = SolveRequest(INSTANCE, Plan())
+    met = set()
+    try:
+        for factor in (1.0, 8.0, 2.0, 8.0, 1.0):
+            said = await solver.solve(replace(live, instance=busier(factor)))
+            told = offline(replace(at_hand, instance=busier(factor)))
+            assert isinstance(said, SolverAnswer)
+            assert isinstance(told, SolverAnswer)
+            assert said.memory is not None
+            assert (said.plan, said.lower_bound_usd, said.memory) == (
+                told.plan,
+                told.lower_bound_usd,
+                told.memory,
+            )
+            met.add(frozenset(said.plan.replicas))
+            assert {past.deployments for past in said.memory.sets} == met
+            live = replace(live, initial=said.plan, memory=said.memory)
+            at_hand = replace(at_hand, initial=told.plan, memory=told.memory)
+    finally:
+        await solver.stop()
+    assert len(met) > 1
+
+
+async def test_a_memory_of_another_fleet_does_no_harm() -> None:
+    other = solve(OTHER, MaxIterations(2)).memory
+    solver = SolverProcess(SETTINGS)
+    try:
+        said = await solver.solve(SolveRequest(INSTANCE, Plan(), memory=other))
+    finally:
+        await solver.stop()
+    assert isinstance(said, SolverAnswer)
+    assert evaluate(INSTANCE, said.plan).is_feasible
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "detail"),
     [
@@ -59,6 +110,12 @@ async def test_the_same_request_and_iterations_give_the_same_plan() -> None:
         ("print('{}', flush=True)", "crashed", "KeyError"),
         ("print(json.dumps({'error': 'ValueError: x'}), flush=True)", "crashed", "raised ValueError: x"),
         ("print(json.dumps({'status': 'great', 'lower_bound_usd': 0}), flush=True)", "crashed", "'great'"),
+        (
+            "print(json.dumps({'status': 'feasible', 'lower_bound_usd': 0, 'method': '', 'runtime_s': 0, 'plan': {}, "
+            "'conflict': [], 'memory': [1]}), flush=True)",
+            "crashed",
+            "TypeError",
+        ),
     ],
 )
 async def test_a_solver_that_misbehaves_is_a_named_failure(code: str, reason: str, detail: str) -> None:
