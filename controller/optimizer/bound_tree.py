@@ -77,7 +77,7 @@ class BoundTree:
         if not space.num_deployments:
             self.relaxation = nothing_opens(space, first[0])
             return
-        self._generation = ColumnGeneration(space, start)
+        self._generation = ColumnGeneration(space, first[-1], start)
         self._root = self._solve(first, {}, None, should_stop, np.inf, rounds)
         root = self._root
         self.relaxation = Relaxation.of(root.usd, root.opened_usd, root.prices, root.usage)

@@ -22,6 +22,8 @@ _COLUMNS_PER_ROUND = 40
 _SMOOTHING = 0.3
 _ROUNDING = 1e-9
 _PRICE_STEPS = 16
+_HELD_FROM, _HELD_TO = 0.9, 3.0
+_RELEASE_GAP = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +65,20 @@ class Usage:
 
 
 class ColumnGeneration:
-    """Generates columns for a search space with at least one deployment; what it has generated stays."""
+    """Generates columns for a search space with at least one deployment; what it has generated stays.
 
-    def __init__(self, space: SearchSpace, start: AllocationState | None = None) -> None:
+    Parameters
+    ----------
+    around : what demand is likely to be worth; as long as that brings new columns, its prices stay in that range.
+    start : a plan whose deployments are among the first columns.
+    """
+
+    def __init__(self, space: SearchSpace, around: Prices, start: AllocationState | None = None) -> None:
         self.space = space
-        self._pricer, self._master = Pricer(space), Master(space)
+        known = around.demand_usd > 0
+        low = np.where(known, _HELD_FROM * around.demand_usd, 0.0)
+        high = np.where(known, _HELD_TO * around.demand_usd, space.unmet_usd + space.shortfall_usd)
+        self._pricer, self._master = Pricer(space), Master(space, (low, high))
         self._closed: Bools = np.zeros(space.num_deployments, dtype=bool)
         if start is not None:
             self._master.add(Columns(start.open, start.replicas[start.open], start.shares[:, start.open].T))
@@ -110,13 +121,20 @@ class ColumnGeneration:
             if Bound.of(space, tried, reduced).usd > best.usd:
                 bound = self._bound(tried, reduced)
                 best = bound if bound.usd > best.usd else best
-            if value - best.usd <= gap * abs(value) or best.usd >= cutoff_usd or should_stop():
+            if best.usd >= cutoff_usd or should_stop():
                 break
+            if value - best.usd <= (_RELEASE_GAP if master.is_held else 1.0) * gap * abs(value):
+                if not master.is_held:
+                    break
+                master.release()
+                continue
             at = _promising(space, reduced - tried.pair_usd[space.pair])
             added = master.add(pricer.columns(tried, at))
             if not added and smoothing == 0.0:
-                finished = True
-                break
+                if not master.is_held:
+                    finished = True
+                    break
+                master.release()
             # Where smoothed prices find nothing new, the next round takes the duals as they are.
             smoothing = _SMOOTHING if added else 0.0
         return best, Usage(float(value), *master.usage(), solved, finished)

@@ -45,9 +45,12 @@ class Master:
     (model, tier) pair has at most one column is a row only once it is violated, and branches are rows once they are
     taken. Unmet demand above ζ_i, and what lacks to the lower limits of branches, are columns of their own at a price
     that nothing else comes near, so that the program always has a solution.
+
+    With few columns the program's prices are wild: one type may carry all the cost. While demand is *held*, its
+    prices stay within a range: columns that sell demand at the lower price (I,), and that serve it at the higher one.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, held_usd: tuple[Floats, Floats]) -> None:
         self._space = space
         types = space.num_types
         self._num_means = space.excess.shape[0]
@@ -76,21 +79,40 @@ class Master:
         self._reduced_usd: Floats = nothing
         self._branch_rows: list[tuple[Branch, int]] = []
         self._limits: dict[Branch, float] = {}
-        self._first_column = 2 * types + 1
+        self.is_held = True
+        low_usd, high_usd = held_usd
+        self._holding = 2 * types + 1 + np.arange(2 * types, dtype=np.int32)
+        self._first_column = 2 * types + 1 + len(self._holding)
         self._lp = _quiet_highs()
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = self._first_column, len(upper)
         lp.col_cost_ = np.concatenate(
-            [space.unmet_usd, space.unmet_usd + space.shortfall_usd, [space.shortfall_usd]]
+            [
+                space.unmet_usd,
+                space.unmet_usd + space.shortfall_usd,
+                [space.shortfall_usd],
+                -low_usd,
+                high_usd,
+            ]
         )
         lp.col_lower_ = np.zeros(self._first_column)
-        lp.col_upper_ = np.concatenate([space.max_unmet, 1.0 - space.max_unmet, [highspy.kHighsInf]])
+        free = np.full(1 + len(self._holding), highspy.kHighsInf)
+        lp.col_upper_ = np.concatenate([space.max_unmet, 1.0 - space.max_unmet, free])
         lp.row_lower_, lp.row_upper_ = lower, upper
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.append(np.arange(2 * types + 1), 2 * types)
-        lp.a_matrix_.index_ = np.tile(np.arange(types), 2)
-        lp.a_matrix_.value_ = np.ones(2 * types)
+        entries = 2 * types + np.arange(len(self._holding) + 1)  # what lacks to branches has none yet
+        lp.a_matrix_.start_ = np.concatenate([np.arange(2 * types + 1), entries])
+        lp.a_matrix_.index_ = np.tile(np.arange(types), 4)
+        lp.a_matrix_.value_ = np.concatenate([np.ones(2 * types), np.full(types, -1.0), np.ones(types)])
         self._lp.passModel(lp)
+
+    def release(self) -> None:
+        """Let the prices of demand be what the columns make of them."""
+        usd = np.full(
+            len(self._holding), self._space.shortfall_usd
+        )  # the basis stays feasible, as with bounds it may not
+        self._lp.changeColsCost(len(self._holding), self._holding, usd)
+        self.is_held = False
 
     def add(self, columns: Columns) -> int:
         """Add columns; return how many of them were new. Those that are the least use go when there are too many."""

@@ -100,7 +100,7 @@ def relax(
     first = first_prices(space, prices)
     if not space.num_deployments:
         return nothing_opens(space, first[0])
-    generation = ColumnGeneration(space, start)
+    generation = ColumnGeneration(space, first[-1], start)
     bound, usage = generation.run(first, should_stop, rounds=rounds, gap=gap)
     exact = generation.exact_bound(bound.prices)
     return Relaxation.of(exact.usd, exact.usd + exact.rise_usd, exact.prices, usage)

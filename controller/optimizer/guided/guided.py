@@ -25,7 +25,7 @@ from controller.optimizer.guided.set_program import SetProgram
 from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
 
-_TIME_FOR_GREEDY_S = 0.25
+_GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
 _WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
@@ -36,6 +36,7 @@ _RANDOM_STARTS = 3
 _SETS_PER_DESCENT = 6
 _PROGRAMS_PER_SET = 40
 _DESCENT_EVERY = 3
+_DESCENT_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
 _LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
 _LEAST_ROOM = 6
@@ -54,7 +55,8 @@ _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is a descent or a restricted MILP."""
     space = search.space
-    if search.best is None and search.stop.remaining_s() > _TIME_FOR_GREEDY_S:
+    greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
+    if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
         greedy = Greedy.of(space)
         search.offer(greedy.build(next(fixed_orders(space.instance))))
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
@@ -138,12 +140,15 @@ class Hunt:
             yield [self._random_start() for _ in range(_RANDOM_STARTS)]
 
     def begin(self) -> None:
-        """Where a plan is at hand, see what its deployments are good for now, and go on with what is near it."""
-        search = self.search
+        """See what deployments are good for that are at hand: those of a plan, or those that the relaxation uses."""
+        search, weights = self.search, self.relaxation.weights
         self.turn = 0
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turn, self.settled = 1, True  # a MILP is next
+            self.turn, self.settled = 1, True  # a MILP is next, around it
+        elif weights.any():
+            used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
+            self._price(tuple(np.sort(used).tolist()))
 
     def go_on(self) -> None:
         """Do one more thing: a descent from a new start, a MILP around the best plan, or work on the bound."""
@@ -197,7 +202,7 @@ class Hunt:
         if not at:
             return
         self.sets.target_usd = self.search.best_usd
-        until_s = self.left_s() * 0.7 if self.limited else -math.inf
+        until_s = self.left_s() * (1.0 - _DESCENT_SHARE) if self.limited else -math.inf
         descend(self.sets, at, self.pool, lambda: self.left_s() <= until_s)
         self.search.iterations += 1
         self._price_sets()
@@ -210,9 +215,10 @@ class Hunt:
 
     def _price_sets(self) -> None:
         search = self.search
+        until_s = self.left_s() - _PROGRAMS_SHARE * self.total_s if self.limited else -math.inf
         new = (m for m in self.pool.best() if m not in self.pool.tried)
         for _, members in zip(range(_SETS_PER_DESCENT), new, strict=False):
-            if self.pool.usd[members] >= search.best_usd or search.out_of_time():
+            if self.pool.usd[members] >= search.best_usd or self.left_s() <= max(until_s, 0.0):
                 return
             self._price(members)
 
