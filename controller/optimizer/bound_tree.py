@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats
-from controller.optimizer.column_generation import ColumnGeneration, Usage, first_prices
+from controller.optimizer.column_generation import ColumnGeneration, FirstPrices, Usage
 from controller.optimizer.master import Branch
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation, nothing_opens
@@ -73,12 +73,12 @@ class BoundTree:
         model = space.instance.arrays.model[space.ids]
         each = np.arange(space.num_deployments)
         self._labels = (np.zeros_like(each), space.tier, model, space.pair, each)
-        first = first_prices(space, prices)
+        first = FirstPrices.of(space, prices)
         if not space.num_deployments:
-            self.relaxation = nothing_opens(space, first[0])
+            self.relaxation = nothing_opens(space, first.centers[0])
             return
-        self._generation = ColumnGeneration(space, first[-1], start)
-        self._root = self._solve(first, {}, None, should_stop, np.inf, rounds)
+        self._generation = ColumnGeneration(space, first.least_usd, start)
+        self._root = self._solve(first.centers, {}, None, should_stop, np.inf, rounds)
         root = self._root
         self.relaxation = Relaxation.of(root.usd, root.opened_usd, root.prices, root.usage)
 

@@ -69,16 +69,16 @@ class ColumnGeneration:
 
     Parameters
     ----------
-    around : what demand is likely to be worth; as long as that brings new columns, its prices stay in that range.
+    least_usd : (I,) what no type is served below, 0 where that is not known: as long as that brings new columns, the
+        prices of demand stay within a range above it.
     start : a plan whose deployments are among the first columns.
     """
 
-    def __init__(self, space: SearchSpace, around: Prices, start: AllocationState | None = None) -> None:
+    def __init__(self, space: SearchSpace, least_usd: Floats, start: AllocationState | None = None) -> None:
         self.space = space
-        known = around.demand_usd > 0
-        low = np.where(known, _HELD_FROM * around.demand_usd, 0.0)
-        high = np.where(known, _HELD_TO * around.demand_usd, space.unmet_usd + space.shortfall_usd)
-        self._pricer, self._master = Pricer(space), Master(space, (low, high))
+        # Sold for more than it costs to serve, demand would make the program unbounded.
+        high = np.where(least_usd > 0, _HELD_TO * least_usd, space.unmet_usd + space.shortfall_usd)
+        self._pricer, self._master = Pricer(space), Master(space, (_HELD_FROM * least_usd, high))
         self._closed: Bools = np.zeros(space.num_deployments, dtype=bool)
         if start is not None:
             self._master.add(Columns(start.open, start.replicas[start.open], start.shares[:, start.open].T))
@@ -162,28 +162,39 @@ class ColumnGeneration:
         return Bound.of(self.space, prices, floor)
 
 
-def first_prices(space: SearchSpace, known: Prices | None = None) -> tuple[Prices, ...]:
-    """Return prices to begin with: known ones, else what types cost by themselves, and as parts of full replicas.
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstPrices:
+    """Prices to begin with, and (I,) what no type is served below; 0 where nobody may serve it."""
 
-    The first are too high and bring columns that many types share; the second are a bound as they are.
-    """
-    served = np.where(space.max_unmet < 1.0, np.inf, space.unmet_usd)  # what must be served may cost anything
-    alone = np.minimum(alone_usd(space).min(axis=1, initial=np.inf), served)
-    part, error_usd = _mixed_parts(space)
-    part = np.minimum(part, served)
-    alone, part = np.where(np.isfinite(alone), alone, 0.0), np.where(np.isfinite(part), part, 0.0)
-    if known is None:
-        excess_usd = np.zeros(space.excess.shape[:2])
-        excess_usd[0] = error_usd
-        return _demand_prices(space, alone), replace(_demand_prices(space, part), excess_usd=excess_usd)
-    prices = replace(
-        _demand_prices(space, np.where(np.isfinite(known.demand_usd), known.demand_usd, part)),
-        excess_usd=np.where(np.isfinite(known.excess_usd), np.minimum(known.excess_usd, 0.0), 0.0),
-        gpu_usd=np.where(np.isfinite(space.available), known.gpu_usd, 0.0),
-        budget=known.budget if np.isfinite(space.budget_usd) else 0.0,
-        storage_usd_per_gb=known.storage_usd_per_gb if np.isfinite(space.storage_gb) else 0.0,
-    )
-    return (prices,)
+    centers: tuple[Prices, ...]
+    least_usd: Floats
+
+    @classmethod
+    def of(cls, space: SearchSpace, known: Prices | None = None) -> FirstPrices:
+        """Take known prices, else what types cost by themselves, and as parts of full replicas.
+
+        The first are too high and bring columns that many types share; the second are a bound as they are.
+        """
+        served = np.where(
+            space.max_unmet < 1.0, np.inf, space.unmet_usd
+        )  # what must be served may cost anything
+        alone = np.minimum(alone_usd(space).min(axis=1, initial=np.inf), served)
+        part, error_usd = _mixed_parts(space)
+        part = np.minimum(part, served)
+        alone, part = np.where(np.isfinite(alone), alone, 0.0), np.where(np.isfinite(part), part, 0.0)
+        if known is None:
+            excess_usd = np.zeros(space.excess.shape[:2])
+            excess_usd[0] = error_usd
+            least = replace(_demand_prices(space, part), excess_usd=excess_usd)
+            return cls((_demand_prices(space, alone), least), part)
+        prices = replace(
+            _demand_prices(space, np.where(np.isfinite(known.demand_usd), known.demand_usd, part)),
+            excess_usd=np.where(np.isfinite(known.excess_usd), np.minimum(known.excess_usd, 0.0), 0.0),
+            gpu_usd=np.where(np.isfinite(space.available), known.gpu_usd, 0.0),
+            budget=known.budget if np.isfinite(space.budget_usd) else 0.0,
+            storage_usd_per_gb=known.storage_usd_per_gb if np.isfinite(space.storage_gb) else 0.0,
+        )
+        return cls((prices,), part)
 
 
 def _mixed_parts(space: SearchSpace) -> tuple[Floats, Floats]:

@@ -223,6 +223,9 @@ class Master:
         space = self._space
         while True:
             self._lp.run()
+            if self.is_held and self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+                self.release()  # a plan that mixes loads well serves demand for less than it is sold
+                continue
             if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
                 raise SolverCrashError(f"HiGHS left the relaxation {self._lp.getModelStatus().name}")
             solution = self._lp.getSolution()

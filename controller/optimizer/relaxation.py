@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.domain.arrays import Floats
-from controller.optimizer.column_generation import ColumnGeneration, Usage, first_prices
+from controller.optimizer.column_generation import ColumnGeneration, FirstPrices, Usage
 from controller.optimizer.pricing import Prices
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
@@ -97,11 +97,11 @@ def relax(
         finite in them is filled in.
     start : a plan whose deployments are among the first columns.
     """
-    first = first_prices(space, prices)
+    first = FirstPrices.of(space, prices)
     if not space.num_deployments:
-        return nothing_opens(space, first[0])
-    generation = ColumnGeneration(space, first[-1], start)
-    bound, usage = generation.run(first, should_stop, rounds=rounds, gap=gap)
+        return nothing_opens(space, first.centers[0])
+    generation = ColumnGeneration(space, first.least_usd, start)
+    bound, usage = generation.run(first.centers, should_stop, rounds=rounds, gap=gap)
     exact = generation.exact_bound(bound.prices)
     return Relaxation.of(exact.usd, exact.usd + exact.rise_usd, exact.prices, usage)
 

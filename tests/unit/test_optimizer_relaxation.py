@@ -14,6 +14,7 @@ from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.pricing import most_share
 from controller.optimizer.relaxation import relax
 from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
 
 DATA = Path(__file__).parents[1] / "data"
 READ = QueryType("read", 1.4, 3000, 1, 20.0, 0.06, unmet_penalty_usd=0.05)
@@ -34,6 +35,17 @@ def test_types_that_bind_compute_and_memory_share_a_replica_in_the_bound_as_they
     for bound_usd in (relax(space).bound_usd, BoundTree(space).grow(leaves=20).bound_usd):
         assert bound_usd is not None
         assert bound_usd <= ONE_REPLICA_USD
+
+
+def test_a_start_that_serves_demand_for_less_than_its_parts_cost_is_no_trouble() -> None:
+    """Held at nine tenths of its parts, the prices of demand would make a program with that plan unbounded."""
+    space = SearchSpace.of(FLEET)
+    assert np.maximum(space.compute, space.memory)[:, 0].sum() * 0.9 > 1
+    plan = AllocationState.of_shares(space, np.ones((2, 1)))
+    relaxation = relax(space, start=plan)
+    assert relaxation.value_usd <= plan.cost_usd() * (1 + 1e-9)
+    assert relaxation.bound_usd is not None
+    assert relaxation.bound_usd <= relaxation.value_usd
 
 
 def test_one_deployment_is_bounded_by_what_it_costs() -> None:
