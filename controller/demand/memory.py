@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from controller.demand.forecasters import Arrays
 
-FORMAT = "demand-memory/2"
+FORMAT = "demand-memory/3"
 _HALF = "float16"
 
 

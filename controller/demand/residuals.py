@@ -3,8 +3,9 @@
 A residual is ``r = (y - f) / √max(f, 1)``: requests come about as a Poisson process does, so errors grow with the
 square root of what is expected. (Other exponents of f than 1/2 are there to compare with.) Its quantile is the
 ``ceil((n + 1) τ)``-th smallest of n, the conformal rule, which covers τ on average whatever the distribution is.
-Until enough were seen, a normal prior of standard deviation ``√((0.15 f)² + f)`` is blended in, with weight
-``1 - n / ceil(2 / (1 - τ))``. (docs/mathematics.md, "The estimators".)
+Until ``TRUSTED`` were seen, a normal prior of standard deviation ``√((0.15 f)² + f)`` is blended in. Of n errors none
+is an extreme one that happens less than once in n/2: further out the tail is normal. Weight and tail are the same at
+all levels, so quantiles never cross. (docs/mathematics.md, "The estimators".)
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 
 from controller.demand.forecasters import Floats
 
-KEPT = 144
-"""W: half a day of five-minute windows."""
+KEPT = 96
+"""W: a third of a day of five-minute windows. With more the spread lags behind the hour, with fewer it is noise."""
 PRIOR_SPREAD = 0.15
 """Relative error that is assumed, beside the Poisson one, before errors were seen."""
+TRUSTED = 20
+"""Errors after which the prior counts for nothing."""
+UPPER = 0.8413
+"""Level of one standard deviation above the mean of a normal distribution."""
 _LARGEST = 60_000.0
 _NORMAL = NormalDist()
 
@@ -83,25 +88,38 @@ class Spread:
         tau = (np.arange(number)[None, :] + 0.5) / number
         return self._at(tau, _normal_quantile(tau))
 
-    def _at(self, tau: Floats, z: Floats) -> Floats:
-        """Return the quantiles (N, L) at ``tau``, (N, L) or (1, L), whose normal quantiles are ``z``."""
-        number, forecast = self.number[:, None], self.forecast[:, None]
-        rank = np.minimum(np.ceil((number + 1) * tau - 1e-9).astype(np.int64), number)
-        found = self.ordered[np.arange(len(forecast))[:, None], np.maximum(rank - 1, 0)]
-        scale = np.maximum(forecast, 1.0) ** self.exponent
-        empirical = forecast + np.where(number > 0, found, 0.0) * scale
-        prior = forecast + z * np.sqrt((PRIOR_SPREAD * forecast) ** 2 + forecast)
-        trust = np.minimum(number / np.ceil(2.0 / (1.0 - tau) - 1e-9), 1.0)
-        blended: Floats = np.maximum(trust * empirical + (1 - trust) * prior, 0.0)
-        return blended
-
     def stddev(self) -> Floats:
-        """Return the standard deviation (N,) of the counts, in requests: half of what the middle 68 % span.
+        """Return the standard deviation (N,) of the counts, in requests: half of what the middle 68 % span."""
+        span: Floats = self.quantile(UPPER) - self.quantile(1.0 - UPPER)
+        return span / 2.0
 
-        With very few errors the two quantiles are trusted unlike, and may even cross: then nothing is known of it.
+    def _at(self, tau: Floats, z: Floats) -> Floats:
+        """Return the quantiles (N, L) at ``tau``, (N, L) or (1, L), whose normal quantiles are ``z``.
+
+        Within the levels that the errors speak for they are the errors' own; beyond these a normal tail, as wide as
+        the errors' middle, begins at the outermost. Each part rises in τ, and so does their sum.
         """
-        span = self.quantile(0.8413) - self.quantile(0.1587)
-        return np.maximum(span, 0.0) / 2.0
+        forecast = self.forecast[:, None]
+        outermost = np.maximum(1.0 - 2.0 / np.maximum(self.number, 1), 0.5)
+        z_outermost, outermost = _normal_quantile(outermost)[:, None], outermost[:, None]
+        inner_z = np.clip(z, -z_outermost, z_outermost)
+        trust = np.minimum(self.number[:, None] / TRUSTED, 1.0)
+        prior = np.sqrt((PRIOR_SPREAD * forecast) ** 2 + forecast)
+        own = self._error(np.clip(tau, 1.0 - outermost, outermost))
+        sides = self._error(np.array([[1.0 - UPPER, UPPER]]))
+        middle = (sides[:, 1:] - sides[:, :1]) / 2.0
+        tail = (z - inner_z) * (trust * middle + (1 - trust) * prior)
+        quantiles: Floats = np.maximum(forecast + trust * own + (1 - trust) * inner_z * prior + tail, 0.0)
+        return quantiles
+
+    def _error(self, tau: Floats) -> Floats:
+        """Return the errors (N, L) not exceeded with probability ``tau``, in requests; 0 where there are none."""
+        number = self.number[:, None]
+        rank = np.minimum(np.ceil((number + 1) * tau - 1e-9).astype(np.int64), number)
+        found = self.ordered[np.arange(len(number))[:, None], np.maximum(rank - 1, 0)]
+        scale = np.maximum(self.forecast[:, None], 1.0) ** self.exponent
+        errors: Floats = np.where(number > 0, found, 0.0) * scale
+        return errors
 
 
 def _normal_quantile(tau: Floats) -> Floats:
