@@ -19,7 +19,8 @@ from controller.clock import ReplayClock
 from controller.demand.counting import PartitionLedger, Totals
 from controller.domain.catalog import read_catalog
 from controller.kafka import KafkaConnection
-from controller.records import SolverAnswer, SolveRequest
+from controller.optimizer.memory import SolverMemory
+from controller.records import SolverAnswer, SolveRequest, SolverFailure
 from controller.settings import Settings, horizon_policy
 from controller.simulate.offline import BucketCounts, Offline, deterministic
 from controller.stream import planner as module
@@ -66,6 +67,8 @@ CATALOG = read_catalog(
         ],
     }
 )
+
+Learned = list[SolverMemory | None]
 
 
 def settings(headroom: str) -> Settings:
@@ -122,7 +125,7 @@ class World:
     def __init__(self) -> None:
         self.plans: list[AllocationPlan] = []
         self.stored: list[dict[str, Any]] = []
-        self.learned: list[bool] = []
+        self.learned: Learned = []
 
     async def start(self) -> None: ...
 
@@ -140,7 +143,7 @@ class World:
         return max(self.plans, key=lambda plan: (plan.epoch, plan.sequence), default=None)
 
     async def solve(self, request: SolveRequest) -> SolverAnswer:
-        self.learned.append(request.memory is not None)
+        self.learned.append(request.memory)
         question = write_question(request, self.settings.solver)
         return read_answer(json.loads(json.dumps(answer(json.loads(json.dumps(question))))))
 
@@ -203,13 +206,23 @@ async def quiet(world: World) -> None:
                 await asyncio.sleep(0)
 
 
-def offline(chosen: Settings, *, restart_at: int | None = None) -> list[AllocationPlan]:
-    """Play the trace; after bucket ``restart_at``, let what the solver has learned be lost."""
+def offline(chosen: Settings, *, restart_at: int | None = None) -> tuple[list[AllocationPlan], Learned]:
+    """Play the trace; after bucket ``restart_at``, let what the solver has learned be lost.
+
+    Returns the plans, and what the solver had learned before each.
+    """
+    learned: Learned = []
+    solver = deterministic(2, 3)
+
+    def solve(request: SolveRequest) -> SolverAnswer | SolverFailure:
+        learned.append(request.memory)
+        return solver(request)
+
     simulated = Offline(
         CATALOG,
         horizon_policy(chosen),
         windowing_of(chosen),
-        deterministic(2, 3),
+        solve,
         chosen.horizon.idle_timeout_s,
     )
     plans = []
@@ -217,14 +230,15 @@ def offline(chosen: Settings, *, restart_at: int | None = None) -> list[Allocati
         plans += [plan_message(record) for record in simulated.feed(bucket)]
         if at == restart_at:
             simulated.state = replace(simulated.state, solver_memory=None)
-    return plans
+    return plans, learned
 
 
 def essence(plan: AllocationPlan) -> dict[str, Any]:
     """Return a plan without what tells when and by whom it was made."""
     said = plan.model_dump(mode="json")
-    for name in ("epoch", "sequence", "plan_id", "solver"):
+    for name in ("epoch", "sequence", "plan_id"):
         del said[name]
+    del said["solver"]["runtime_s"]
     said["input"].pop("partitions")
     return said
 
@@ -242,17 +256,21 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.mark.parametrize("headroom", ["quantile", "scenarios"])
 async def test_live_and_offline_give_identical_plans(world: World, headroom: str) -> None:
     chosen = settings(headroom)
-    published, simulated = await live(world, chosen), offline(chosen)
+    published = await live(world, chosen)
+    simulated, learned = offline(chosen)
     assert [essence(plan) for plan in published] == [essence(plan) for plan in simulated]
+    assert world.learned == learned
     assert "surge" in {plan.trigger for plan in published}
     assert len({json.dumps([d.model_dump() for d in plan.deployments]) for plan in published}) > 3
-    assert world.learned == [False] + [True] * (len(published) - 1)
+    assert learned.count(None) == 1, "only the first solve has nothing to go by"
 
 
 async def test_a_planner_that_takes_over_goes_on_as_one_whose_solver_has_learned_nothing_yet(
     world: World,
 ) -> None:
     chosen = settings("quantile")
-    published, simulated = await live(world, chosen, restart_at=70), offline(chosen, restart_at=70)
+    published = await live(world, chosen, restart_at=70)
+    simulated, learned = offline(chosen, restart_at=70)
     assert [essence(plan) for plan in published] == [essence(plan) for plan in simulated]
-    assert world.learned.count(False) == 2
+    assert world.learned == learned
+    assert learned.count(None) == 2
