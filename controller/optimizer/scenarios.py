@@ -11,11 +11,12 @@ here would rent too little for the time until then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Floats, InstanceArrays, Ints
 from controller.domain.evaluate import evaluate_arrays
 from controller.domain.instance import Instance
 from controller.optimizer.routing import route
@@ -87,6 +88,17 @@ class ExpectedCost:
             instance, np.ones(len(instance.query_types))
         ).arrays  # all of it per 1 query/s
         self._rates, self._probability = scenarios.rates_per_s, scenarios.probabilities
+
+    @property
+    def arrays(self) -> InstanceArrays:
+        """The instance's arrays, with each type asked for once a second."""
+        return self._arrays
+
+    def over(self, scenarios: Scenarios) -> ExpectedCost:
+        """Return the same over other scenarios."""
+        found = copy(self)
+        found._rates, found._probability = scenarios.rates_per_s, scenarios.probabilities
+        return found
 
     def of(self, replicas: Ints, shares: Floats) -> Expected:
         """Price ``replicas`` (D,) and ``shares`` (I, D)."""

@@ -1,35 +1,17 @@
-"""What fleets over time really cost, on demand as it really came: rent, delay and unmet demand, minute by minute."""
+"""What fleets over time really cost, on demand as it really came: rent, delay and unmet demand, step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from controller.demand.forecasters import Floats
-from controller.domain.arrays import Ints
-from controller.domain.catalog import Catalog
-from controller.domain.plan import Plan
-from controller.optimizer.scenarios import ExpectedCost, Scenarios
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """A plan that was issued at a moment, s since the epoch."""
-
-    issued_s: float
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Mean tokens and rate of a query type: what a catalog must be told to make an instance."""
-
-    rate_per_s: float
-    input_tokens: float
-    output_tokens: float
+from controller.optimizer.scenarios import Scenarios
+from controller.simulate.rollout import InForce, roll_out
+from controller.simulate.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +20,9 @@ class FleetScore:
 
     Attributes
     ----------
-    unmet : by query type, the share of its requests.
+    unmet : by query type, the share of its requests that no replica had room for.
+    late : by query type, the share that went where requests of that size are too slow for the delay SLO.
+    late_usd : what these would have cost as unmet ones; not in ``total_usd``.
     gpu_h : GPU-hours rented, those that are starting among them.
     gpus_moved : GPUs started or stopped.
     turns : changes of direction of the GPUs in use.
@@ -47,74 +31,84 @@ class FleetScore:
     total_usd: float
     rent_usd: float
     unmet_usd: float
+    late_usd: float
     unmet: Mapping[str, float]
+    late: Mapping[str, float]
     gpu_h: float
     gpus_moved: int
     turns: int
     plans_changed: int
 
+    @property
+    def served_usd(self) -> float:
+        """What was paid for what was served: all but the penalties of unmet demand."""
+        return self.total_usd - self.unmet_usd
 
-def score(
-    catalog: Catalog,
-    timeline: Sequence[InForce],
-    rates_per_s: Floats,
-    first_s: float,
-    step_s: float,
-    tokens: Mapping[str, Tokens],
-    startup_s: float,
-) -> FleetScore:
-    """Price a timeline of plans on the demand that came.
+    @property
+    def missed_usd(self) -> float:
+        """The penalties of what did not get what its SLO says: unmet or late."""
+        return self.unmet_usd + self.late_usd
 
-    A plan that starts replicas takes effect ``startup_s`` after it was issued; until then the one before serves, and
-    the replicas of both are rented. From ``first_s`` on the first plan of the timeline is in force.
 
-    Parameters
-    ----------
-    rates_per_s : (T, I) demand in steps of ``step_s`` from ``first_s`` on, types in the catalog's order.
-    tokens : mean tokens by query type.
+def score(traffic: Traffic, timeline: Sequence[InForce], first_step: int = 0) -> FleetScore:
+    """Price a timeline of plans on the demand that came, from ``first_step`` on.
+
+    A plan takes effect when what it starts is ready (:func:`controller.simulate.rollout.roll_out`).
     """
-    hour = replace(catalog, switching=None, budget_usd_per_h=None).instance(tokens, 1.0)
+    hour, rates = traffic.hour, traffic.rates_per_s
     arrays = hour.arrays
-    step_h = step_s / 3600.0
+    step_h = traffic.step_s / 3600.0
     fleets = [one.plan.within(hour).arrays(hour) for one in timeline]
-    rented = np.zeros((len(rates_per_s), arrays.num_deployments), dtype=np.int64)
-    serving = np.zeros(len(rates_per_s), dtype=np.int64)
-    for at, one in enumerate(timeline):
-        replicas = fleets[at][0]
-        before: Ints = fleets[at - 1][0] if at else replicas
-        wait_s = startup_s if bool((replicas > before).any()) else 0.0
-        begin = max(0, round((one.issued_s - first_s) / step_s))
-        ready = max(0, round((one.issued_s + wait_s - first_s) / step_s)) if at else 0
-        rented[begin:] = replicas
-        rented[begin:ready] = np.maximum(replicas, before)
-        serving[ready if at else 0 :] = at
-    total = rent = unmet_usd = 0.0
-    lost = np.zeros(arrays.num_types)
-    for at in np.unique(serving):
-        rows = np.flatnonzero(serving == at)
+    start_s = 3600.0 * arrays.start_usd / arrays.rent_usd
+    run = roll_out(
+        [replicas for replicas, _ in fleets],
+        [one.issued_s for one in timeline],
+        start_s,
+        traffic.first_s,
+        traffic.step_s,
+        len(rates),
+    )
+    total = float((run.rented[first_step:] @ arrays.rent_usd).sum()) * step_h
+    rent, unmet_usd, late_usd = total, 0.0, 0.0
+    lost, late = np.zeros(arrays.num_types), np.zeros(arrays.num_types)
+    alike = {
+        (step // traffic.steps_per_window, int(run.serving[step])) for step in range(first_step, len(rates))
+    }
+    for window, at in sorted(alike):
+        begin = window * traffic.steps_per_window
+        steps = np.arange(max(begin, first_step), min(begin + traffic.steps_per_window, len(rates)))
+        demand = rates[steps[run.serving[steps] == at]]
         replicas, shares = fleets[at]
-        demand = rates_per_s[rows]
-        scenarios = Scenarios(np.ones(len(rows)), demand)
-        found = ExpectedCost(hour, scenarios).of(replicas, shares)
-        hours = len(rows) * step_h
-        fixed_usd = float(arrays.rent_usd @ replicas)
-        rent_here = float((rented[rows] @ arrays.rent_usd).sum()) * step_h
-        total += (found.total_usd - fixed_usd) * hours + rent_here
-        rent += rent_here
+        price = traffic.price(begin).over(Scenarios(np.ones(len(demand)), demand))
+        found = price.of(replicas, shares)
+        hours = len(demand) * step_h
+        total += (found.total_usd - float((arrays.rent_usd + price.arrays.start_usd) @ replicas)) * hours
         unmet_usd += found.unmet_usd * hours
-        lost += found.unmet * demand.sum(axis=0)
+        asked = demand.sum(axis=0)
+        lost += found.unmet * asked
+        # What is shed is shed of all alike, so what is late is so of what is served.
+        routed = np.where(price.arrays.fast_enough, 0.0, shares).sum(axis=1)
+        late_here = np.minimum(routed, 1.0 - found.unmet) * asked
+        late += late_here
+        late_usd += float(late_here @ price.arrays.unmet_usd) * step_h
     gpus = np.array([int(arrays.gpus @ replicas) for replicas, _ in fleets])
-    steps = np.diff(gpus)
-    moving = np.sign(steps[steps != 0])
-    asked = rates_per_s.sum(axis=0)
-    share = np.divide(lost, asked, out=np.zeros_like(lost), where=asked > 0)
+    steps_of_gpus = np.diff(gpus)
+    moving = np.sign(steps_of_gpus[steps_of_gpus != 0])
+    asked = rates[first_step:].sum(axis=0)
+    types = [query_type.name for query_type in hour.query_types]
     return FleetScore(
         total_usd=total,
         rent_usd=rent,
         unmet_usd=unmet_usd,
-        unmet=dict(zip(catalog.type_names, share.tolist(), strict=True)),
-        gpu_h=float((rented @ arrays.gpus).sum()) * step_h,
+        late_usd=late_usd,
+        unmet=dict(zip(types, _ratio(lost, asked).tolist(), strict=True)),
+        late=dict(zip(types, _ratio(late, asked).tolist(), strict=True)),
+        gpu_h=float((run.rented[first_step:] @ arrays.gpus).sum()) * step_h,
         gpus_moved=int(sum(np.abs(b[0] - a[0]) @ arrays.gpus for a, b in pairwise(fleets))),
         turns=int((np.diff(moving) != 0).sum()),
         plans_changed=int(sum((a[0] != b[0]).any() for a, b in pairwise(fleets))),
     )
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -1,8 +1,11 @@
 """Rolling horizons through the real optimizer against static and reactive ones: ``python -m tests.benchmarks.rolling``.
 
-The day of a trace, multiplied, on the shipped catalog or on its penalties scaled to a ρ. Everything is priced on the
-demand that came, minute by minute: rent, delay, and what was unmet; a plan that starts replicas takes effect after
-their start-up time. Static fleets know the whole day, the reactive one its mean.
+The day of a trace, multiplied, on the shipped catalog or on its penalties scaled to a ρ. Multiplied as it is, a trace's
+own noise grows with it: every request comes so many times at once. Spread, it is so many sites that are like it, each
+by a shift of its own. Everything is priced on the
+demand that came, minute by minute and with the tokens that requests had: rent, delay, and what was unmet; a plan that
+starts replicas takes effect when they are ready. Static fleets know the whole day, or the hours before those that are
+scored; the reactive one knows the day's mean, by which its mix of deployments is chosen.
 """
 
 from __future__ import annotations
@@ -16,15 +19,18 @@ import numpy as np
 
 from controller.demand.counting import Totals, Windowing
 from controller.demand.estimator import DemandEstimate
-from controller.demand.policy import DemandPolicy
+from controller.demand.forecasters import Floats
+from controller.demand.policy import HEADROOMS, DemandPolicy, Headroom
 from controller.demand.window import DemandState
 from controller.domain.catalog import Catalog, read_catalog
 from controller.records import HorizonPolicy, PlanRecord
-from controller.service_levels import per_query, service_levels, startup_s
+from controller.service_levels import per_query, service_levels
 from controller.settings import Settings, horizon_policy
 from controller.simulate.fleets import reactive_timeline, static_plan
 from controller.simulate.offline import BucketCounts, Offline, buckets_of, deterministic
-from controller.simulate.score import FleetScore, InForce, Tokens, score
+from controller.simulate.rollout import InForce
+from controller.simulate.score import FleetScore, score
+from controller.simulate.traffic import Traffic
 from controller.yaml_file import load_yaml
 from replay.mapping import DEFAULT_MAP, map_rows
 from replay.reader import read_traces
@@ -32,47 +38,55 @@ from replay.rows import Drops
 
 CATALOG = Path(__file__).parents[2] / "deploy" / "config" / "catalog.yaml"
 STEP_S = 60.0
+WINDOW_STEPS = 5
 BUCKET_S = 10.0
 
 
 class Day:
-    """The demand of some traces, in buckets and in minutes."""
+    """The demand of some traces, in buckets, and as traffic in minutes."""
 
-    def __init__(self, paths: list[Path], catalog: Catalog, scale: int, hours: float) -> None:
+    def __init__(
+        self, paths: list[Path], catalog: Catalog, scale: int, hours: float, spread_s: float = 0.0
+    ) -> None:
         drops = Drops()
         requests = map_rows(read_traces(paths, drops), DEFAULT_MAP, drops)
         whole = list(buckets_of(requests, BUCKET_S))[: round(hours * 3600 / BUCKET_S)]
         per_step = round(STEP_S / BUCKET_S)
-        whole = whole[: len(whole) // per_step * per_step]
+        per_window = per_step * WINDOW_STEPS
+        whole = whole[: len(whole) // per_window * per_window]
         names = catalog.type_names
-        self.first_s = whole[0].start_s
+        table = np.array([[_row(one.totals.get(name, Totals())) for name in names] for one in whole])
+        largest = round(spread_s / BUCKET_S)
+        shifts = np.random.default_rng(0).integers(-largest, largest + 1, scale)
+        self.table = np.sum([np.roll(table, shift, axis=0) for shift in shifts], axis=0)
         self.buckets = [
-            BucketCounts(one.start_s, {name: _times(one.totals.get(name, Totals()), scale) for name in names})
-            for one in whole
-        ]
-        counts = np.array([[one.totals[name].count for name in names] for one in self.buckets], dtype=float)
-        self.rates_per_s = counts.reshape(-1, per_step, len(names)).sum(axis=1) / STEP_S
-        sums = {name: sum((one.totals[name] for one in self.buckets), Totals()) for name in names}
-        self.tokens = {
-            name: Tokens(
-                0.0, *(part / max(total.count, 1) for part in (total.input_tokens, total.output_tokens))
+            BucketCounts(
+                one.start_s, {name: Totals(1, *map(int, row)) for name, row in zip(names, rows, strict=True)}
             )
-            for name, total in sums.items()
-        }
-        self.asked = [name for name, total in sums.items() if total.count]
+            for one, rows in zip(whole, self.table.tolist(), strict=True)
+        ]
+        self.asked = [name for name, count in zip(names, table[:, :, 0].sum(axis=0), strict=True) if count]
+        self.traffic = self.priced(catalog)
+
+    def priced(self, catalog: Catalog) -> Traffic:
+        """Return the traffic at the prices of a catalog with the same query types."""
+        per_step, num = round(STEP_S / BUCKET_S), self.table.shape[1]
+        per_minute = self.table[:, :, 0].reshape(-1, per_step, num).sum(axis=1)
+        windows = self.table.reshape(-1, per_step * WINDOW_STEPS, num, 3).sum(axis=1)
+        return Traffic.of(
+            catalog, self.buckets[0].start_s, STEP_S, per_minute / STEP_S, list(windows), WINDOW_STEPS
+        )
 
 
-def _times(totals: Totals, scale: int) -> Totals:
-    return Totals(
-        totals.events + 1, totals.count * scale, totals.input_tokens * scale, totals.output_tokens * scale
-    )
+def _row(totals: Totals) -> tuple[float, float, float]:
+    return float(totals.count), float(totals.input_tokens), float(totals.output_tokens)
 
 
 def with_rho(catalog: Catalog, day: Day, rho: float) -> Catalog:
     """Return the catalog with penalties of ``rho`` times the rent of the cheapest deployment that may serve."""
     estimates = {
         name: DemandEstimate(name, DemandState.OBSERVED, 1.0, 0.0, t.input_tokens, t.output_tokens, None)
-        for name, t in day.tokens.items()
+        for name, t in day.traffic.tokens.items()
     }
     arrays = per_query(catalog, 3600.0, estimates)
     rent_usd = arrays.unmet_usd * (1 - service_levels(arrays, bounded=False)) / arrays.queries
@@ -84,60 +98,96 @@ def with_rho(catalog: Catalog, day: Day, rho: float) -> Catalog:
 
 
 def rolling(catalog: Catalog, day: Day, policy: HorizonPolicy, iterations: int) -> list[PlanRecord]:
+    """Return the plans of the controller, fed bucket by bucket."""
     offline = Offline(catalog, policy, Windowing(BUCKET_S, 30.0, 960.0), deterministic(iterations))
     return [record for bucket in day.buckets for record in offline.feed(bucket)]
+
+
+def fixed_fleets(
+    catalog: Catalog, day: Day, iterations: int, horizon_s: float, known: int
+) -> dict[str, list[InForce]]:
+    """Return the fleets to compare with, by name; ``known`` windows come before those that are scored."""
+    solver, traffic = deterministic(iterations), day.traffic
+
+    def plan(work_per_s: Floats) -> list[InForce]:
+        return [InForce(traffic.first_s, static_plan(catalog, work_per_s, traffic, solver, horizon_s))]
+
+    work = traffic.work
+    found = {
+        "static, the day's own peak": plan(work.max(axis=0)),
+        "static, the day's own p95": plan(np.percentile(work, 95, axis=0)),
+    }
+    if known:
+        found["static, p95 of the hours before"] = plan(np.percentile(work[:known], 95, axis=0))
+    mix = plan(work.mean(axis=0))[0].plan
+    for use in (0.9, 0.7, 0.5):
+        found[f"reactive, {use:.0%} use"] = reactive_timeline(mix, traffic, use)
+    return found
+
+
+def _columns(name: str, asked: list[str], found: FleetScore, ticks: str) -> str:
+    by_type = " | ".join(f"{found.unmet[one]:.2%} + {found.late[one]:.1%}" for one in asked)
+    return (
+        f"| {name} | {found.total_usd + found.late_usd:.0f} | {found.total_usd:.0f} | {found.served_usd:.0f} "
+        f"| {found.rent_usd:.0f} | {found.unmet_usd:.1f} | {found.late_usd:.1f} | {found.gpus_moved} "
+        f"| {by_type} | {ticks} |"
+    )
 
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--scale", default=40, show_default=True, help="Every request so many times.")
+@click.option("--spread", "spread_s", default=0.0, metavar="S", help="Each time shifted by up to S seconds.")
 @click.option("--hours", default=24.0, show_default=True)
+@click.option("--known", "known_h", default=12.0, show_default=True, help="Hours before those scored apart.")
 @click.option("--rho", type=float, help="Penalty over rent.  [default: the catalog's own penalties]")
 @click.option("--iterations", default=1, show_default=True, help="Of the optimizer, in each tick.")
-def main(traces: tuple[Path, ...], scale: int, hours: float, rho: float | None, iterations: int) -> None:
-    """Print the table."""
+@click.option("--headroom", "headrooms", multiple=True, type=click.Choice(HEADROOMS), default=("quantile",))
+@click.option(
+    "--level", "levels", multiple=True, type=float, help="τ of the quantile.  [default: each type's own]"
+)
+def main(
+    traces: tuple[Path, ...],
+    scale: int,
+    spread_s: float,
+    hours: float,
+    known_h: float,
+    rho: float | None,
+    iterations: int,
+    headrooms: tuple[Headroom, ...],
+    levels: tuple[float, ...],
+) -> None:
+    """Print two tables: the whole day, and what comes after the hours that are known."""
     catalog = read_catalog(load_yaml(CATALOG))
-    day = Day(list(traces), catalog, scale, hours)
+    day = Day(list(traces), catalog, scale, hours, spread_s)
     if rho is not None:
         catalog = with_rho(catalog, day, rho)
-    solver, wait_s = deterministic(iterations), startup_s(catalog)
+        day.traffic = day.priced(catalog)
     base = horizon_policy(Settings())
-    shown = " | ".join(day.asked)
-    click.echo(
-        f"{len(day.rates_per_s) * STEP_S / 3600:.3g} h, x{scale}, start-up {wait_s:.0f} s, unmet by type\n"
-    )
-    click.echo(f"| fleet | USD | rent | unmet USD | GPU-h | GPUs moved | turns | {shown} | ticks |")
-    click.echo(f"|---|{'---|' * (len(day.asked) + 7)}")
-
-    def show(name: str, timeline: list[InForce], ticks: str = "") -> None:
-        found: FleetScore = score(catalog, timeline, day.rates_per_s, day.first_s, STEP_S, day.tokens, wait_s)
-        unmet = " | ".join(f"{found.unmet[asked]:.2%}" for asked in day.asked)
+    per_window = WINDOW_STEPS * STEP_S
+    known = round(known_h * 3600 / per_window) if known_h < hours else 0
+    fleets = fixed_fleets(catalog, day, iterations, base.horizon_s, known)
+    ticks = dict.fromkeys(fleets, "")
+    for headroom in headrooms:
+        for level in levels or (None,):
+            demand: DemandPolicy = replace(base.demand, headroom=headroom, quantile=level)
+            records = rolling(catalog, day, replace(base, demand=demand), iterations)
+            name = f"rolling, {headroom}" + ("" if level is None else f" {level:g}")
+            fleets[name] = [InForce(record.issued_at_s, record.plan) for record in records]
+            kinds = Counter(f"{record.tick.trigger} {record.decision.name.value}" for record in records)
+            ticks[name] = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    for first in (0, known * WINDOW_STEPS) if known else (0,):
         click.echo(
-            f"| {name} | {found.total_usd:.0f} | {found.rent_usd:.0f} | {found.unmet_usd:.0f} | {found.gpu_h:.0f} "
-            f"| {found.gpus_moved} | {found.turns} | {unmet} | {ticks} |"
+            f"\nHours {first * STEP_S / 3600:g} to {hours:g}, x{scale} over {spread_s:g} s; "
+            "unmet + late by type, late ones as unmet in the first sum\n"
         )
-
-    per_window = 5
-    rates = day.rates_per_s[: len(day.rates_per_s) // per_window * per_window]
-    windows = rates.reshape(-1, per_window, rates.shape[1]).mean(axis=1)
-    for name, chosen in (("peak", windows.max(axis=0)), ("p95", np.percentile(windows, 95, axis=0))):
-        plan = static_plan(catalog, chosen, day.tokens, solver, base.horizon_s)
-        show(f"static, the day's own {name}", [InForce(day.first_s, plan)])
-    mix = static_plan(catalog, windows.mean(axis=0), day.tokens, solver, base.horizon_s)
-    for use in (0.7, 0.5):
-        timeline = reactive_timeline(catalog, mix, day.rates_per_s, day.first_s, STEP_S, day.tokens, use)
-        show(f"reactive, {use:.0%} use", timeline)
-    for name, changes in (
-        ("rolling, quantile", {}),
-        ("rolling, scenarios", {"headroom": "scenarios"}),
-        ("rolling, queueing", {"headroom": "queueing"}),
-        ("rolling, no margin", {"headroom": "none"}),
-    ):
-        demand: DemandPolicy = replace(base.demand, **changes)
-        records = rolling(catalog, day, replace(base, demand=demand), iterations)
-        kinds = Counter(f"{record.tick.trigger} {record.decision.name.value}" for record in records)
-        ticks = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        show(name, [InForce(record.issued_at_s, record.plan) for record in records], ticks)
+        click.echo(
+            "| fleet | all, USD | late for nothing | served | rent | unmet | late | GPUs moved | "
+            f"{' | '.join(day.asked)} | ticks |"
+        )
+        click.echo(f"|---|{'---|' * (len(day.asked) + 8)}")
+        for name, timeline in fleets.items():
+            click.echo(_columns(name, day.asked, score(day.traffic, timeline, first), ticks[name]))
 
 
 if __name__ == "__main__":
