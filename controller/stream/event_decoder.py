@@ -93,7 +93,9 @@ class EventDecoder:
             try:
                 record, event_id = fast(raw) or strict(raw)
             except MessageError as error:
-                found.refused[place] = error
+                # Its frames hold this very dict, and the schema's errors hide such a cycle from the garbage collector.
+                error.__context__ = None
+                found.refused[place] = error.with_traceback(None)
                 append(None)
                 continue
             append(record)

@@ -1,3 +1,4 @@
+import gc
 import json
 from dataclasses import replace
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 
 from controller.clock import ReplayClock
+from controller.errors import MessageError
 from controller.settings import Settings
 from controller.stream.ingest import Ingest, windowing_of
 from controller.stream.transport import Chunk
@@ -227,3 +229,19 @@ def test_twenty_thousand_names_that_nobody_knows_leave_nothing_behind_but_their_
     assert part.totals() == {"counted": 1, "late": 0, "refused": 20_000, "duplicates": 0, "skipped": 0}
     assert [list(bucket["totals"]) for bucket in part.state["buckets"]] == [["chat"]]
     assert len(part.table["0"]) <= before + 2 * len("20000")
+
+
+def test_nothing_is_kept_of_what_was_refused() -> None:
+    """A refusal that the garbage collector cannot see through would let any sender of bad input fill the memory."""
+    part = Ingesting()
+    odd = (
+        event(0, count=0, input_tokens=5),
+        event(0, count=-1),
+        event(0, event_time="noon"),
+        b"{",
+        event(0)[:-4],
+    )
+    for first in range(0, 50):
+        part.ingest.count(0, part.ingest.decode(chunk(*odd, first=first * len(odd))))
+    gc.collect()
+    assert sum(type(one) is MessageError for one in gc.get_objects()) == 0
