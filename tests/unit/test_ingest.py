@@ -241,7 +241,7 @@ def test_nothing_is_kept_of_what_was_refused() -> None:
         b"{",
         event(0)[:-4],
     )
-    for first in range(0, 50):
+    for first in range(50):
         part.ingest.count(0, part.ingest.decode(chunk(*odd, first=first * len(odd))))
     gc.collect()
     assert sum(type(one) is MessageError for one in gc.get_objects()) == 0
