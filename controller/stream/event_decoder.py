@@ -1,8 +1,9 @@
-"""Decodes the source topic: every record passes here, so there is a fast way, and a strict one that is always right.
+"""Decodes the source topic: every record passes here, so there are fast ways, and a strict one that is always right.
 
-:class:`schemas.RequestRateEvent` says what an event is. The fast way accepts part of what the schema accepts, with the
-same values, at a tenth of its cost; whatever it does not accept goes the strict way, whose verdict is final. A property
-test holds the two together.
+:class:`schemas.RequestRateEvent` says what an event is. A fast way accepts part of what the schema accepts, with the
+same values, at a tenth of its cost: blocks of records that all have the usual fields and no others, half as dear
+again, and records one by one. Whatever neither accepts goes the strict way, whose verdict is final. Property tests hold
+the three together.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from operator import attrgetter, itemgetter
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import ValidationError
 
 from controller.demand.counting import Record, event_time_s
@@ -36,6 +38,29 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"schem
     output_tokens: int | UnsetType = UNSET
     source: str | UnsetType = UNSET
     event_id: str | UnsetType | None = UNSET
+
+
+_Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
+
+
+class _Usual(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"schema_name": "schema"}):
+    """An event with the fields that gateways usually send, all of them and no others; no heartbeat."""
+
+    query_type: str
+    event_time: Annotated[float, Meta(ge=EARLIEST_S, le=LATEST_S)]
+    schema_name: Literal["request-rate/1"]
+    count: Annotated[int, Meta(ge=1, le=LARGEST_COUNT)]
+    input_tokens: _Count
+    output_tokens: _Count
+    source: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+
+
+_LEAST_QUOTES = 2 * 7 + 2 * 3
+"""In a usual event: around its keys, and around its texts."""
+_BLOCK = 128
+"""Records that are tried together: one odd one among them costs the others a second look."""
+_record_of = attrgetter("query_type", "event_time", "count", "input_tokens", "output_tokens")
+_query_type_of, _source_of = itemgetter(0), attrgetter("source")
 
 
 @dataclass(slots=True)
@@ -79,6 +104,7 @@ class EventDecoder:
         self._longest_window_s = min(bucket_s, LONGEST_WINDOW_S)
         self._query_types = frozenset(query_types)
         self._decode = msgspec.json.Decoder(_Wire).decode
+        self._decode_usual = msgspec.json.Decoder(_Usual).decode
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedEvents:
         """Decode records, each on its own; never raises for what is in them.
@@ -87,15 +113,44 @@ class EventDecoder:
         ``unknown_query_type``.
         """
         found = DecodedEvents([])
+        for start in range(0, len(values), _BLOCK):
+            block = values[start : start + _BLOCK]
+            usual = self._usual(block)
+            if usual is None:
+                self._each(found, start, block)
+            else:
+                found.records += usual
+                found.latest_s = max(found.latest_s, max(map(event_time_s, usual)))
+        return found
+
+    def _usual(self, raws: Sequence[bytes | None]) -> list[Record] | None:
+        """Return the records of a block, or None where one of them is not as usual."""
+        present = cast(Sequence[bytes], raws)
+        try:
+            if max(map(len, present)) > self._max_bytes:
+                return None
+            events = list(map(self._decode_usual, present))
+        except (TypeError, ValueError):  # no value; msgspec's own errors, and text that is not UTF-8
+            return None
+        # None has fewer quotes than the least, so none has more where their sum is the least: no key stands twice.
+        if b"".join(present).count(b'"') != _LEAST_QUOTES * len(present):
+            return None
+        records: list[Record] = list(map(_record_of, events))
+        if not self._query_types.issuperset(map(_query_type_of, records)):
+            return None
+        if not all(map(str.isprintable, set(map(_source_of, events)))):
+            return None
+        return records
+
+    def _each(self, found: DecodedEvents, start: int, raws: Sequence[bytes | None]) -> None:
+        """Decode records one by one; ``start`` is the place of the first."""
         fast, strict, append = self._fast, self._strict, found.records.append
-        latest_s = -math.inf
-        for place, raw in enumerate(values):
+        latest_s = found.latest_s
+        for place, raw in enumerate(raws, start):
             try:
                 record, event_id = fast(raw) or strict(raw)
             except MessageError as error:
-                # Its frames hold this very dict, and the schema's errors hide such a cycle from the garbage collector.
-                error.__context__ = None
-                found.refused[place] = error.with_traceback(None)
+                found.refused[place] = _bare(error)
                 append(None)
                 continue
             append(record)
@@ -104,7 +159,6 @@ class EventDecoder:
             if event_id is not None:
                 found.event_ids[place] = event_id
         found.latest_s = latest_s
-        return found
 
     def _fast(self, raw: bytes | None) -> tuple[Record, str | None] | None:
         """Return an event, or None where only the schema can tell."""
@@ -207,6 +261,12 @@ class EventDecoder:
             )
         tokens = event.input_tokens, event.output_tokens
         return (event.query_type, event.event_time, event.count, *tokens), event.event_id
+
+
+def _bare(error: MessageError) -> MessageError:
+    """Take off an error what it remembers of the stack, which holds it in turn, and with it all of the chunk."""
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _repeated_key(raw: bytes) -> str | None:

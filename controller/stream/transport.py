@@ -310,7 +310,8 @@ class ChunkConsumer(Consumer):
 
     def _parts(self, tp: TP, records: list[Any]) -> Iterator[list[Any]]:
         """Cut records to chunks' size, without those that were delivered before."""
-        records = [record for record in records if record.offset >= self._next_offset[tp]]
+        if records[0].offset < self._next_offset[tp]:
+            records = [record for record in records if record.offset >= self._next_offset[tp]]
         for start in range(0, len(records), MAX_CHUNK_RECORDS):
             yield records[start : start + MAX_CHUNK_RECORDS]
 
