@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from controller.stream.event_decoder import EventDecoder
 from schemas import Topic
+
+if TYPE_CHECKING:
+    from controller.stream.event_decoder import EventDecoder
 
 SOURCE = Topic.REQUEST_RATE.value
 PARTITIONS = 4
@@ -66,7 +68,9 @@ class Stopwatch:
 
 
 def decoder() -> EventDecoder:
-    """Return the worker's own."""
+    """Return the worker's own. Imported here, since the environment of Quix Streams cannot have all that it needs."""
+    from controller.stream.event_decoder import EventDecoder
+
     return EventDecoder(max_bytes=16_384, bucket_s=BUCKET_S, query_types=QUERY_TYPES)
 
 
