@@ -13,7 +13,7 @@ import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.construct.candidates import alone_usd
-from controller.optimizer.master import Branch, Master
+from controller.optimizer.master import Branch, Master, dearest_usd
 from controller.optimizer.pricing import Columns, Pricer, Prices
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
@@ -77,7 +77,7 @@ class ColumnGeneration:
     def __init__(self, space: SearchSpace, least_usd: Floats, start: AllocationState | None = None) -> None:
         self.space = space
         # Sold for more than it costs to serve, demand would make the program unbounded.
-        high = np.where(least_usd > 0, _HELD_TO * least_usd, space.unmet_usd + space.shortfall_usd)
+        high = np.where(least_usd > 0, _HELD_TO * least_usd, dearest_usd(space))
         self._pricer, self._master = Pricer(space), Master(space, (_HELD_FROM * least_usd, high))
         self._closed: Bools = np.zeros(space.num_deployments, dtype=bool)
         if start is not None:

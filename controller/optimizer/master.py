@@ -38,6 +38,15 @@ class Branch:
     at_least: bool
 
 
+_NEVER = 10.0
+"""Times what it costs to shed everything: a price at which nothing is bought or sold."""
+
+
+def dearest_usd(space: SearchSpace) -> Floats:
+    """Return (I,) the highest price that demand can have: that of leaving all of it unmet."""
+    return space.unmet_usd + np.where(space.max_unmet < 1.0, space.shortfall_usd, 0.0)
+
+
 class Master:
     """``min`` the cost of columns and unmet demand, over weights λ >= 0 of columns.
 
@@ -108,9 +117,8 @@ class Master:
 
     def release(self) -> None:
         """Let the prices of demand be what the columns make of them."""
-        usd = np.full(
-            len(self._holding), self._space.shortfall_usd
-        )  # the basis stays feasible, as with bounds it may not
+        # Nobody uses the columns that held them at these prices; with bounds, the basis might not stay feasible.
+        usd = np.full(len(self._holding), _NEVER * dearest_usd(self._space).sum())
         self._lp.changeColsCost(len(self._holding), self._holding, usd)
         self.is_held = False
 
