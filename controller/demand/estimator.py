@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.demand import tokens
+from controller.demand.counting import Totals
 from controller.demand.distribution import Outlook
 from controller.demand.forecasters import Floats
 from controller.demand.memory import DemandMemory
 from controller.demand.policy import DemandPolicy, Shaping
 from controller.demand.rules import make_estimator
-from controller.demand.surge import dispersion, surging
+from controller.demand.surge import bucket_counts, dispersion, surging
 from controller.demand.targets import Targets, fresh_targets, shape
-from controller.demand.window import DemandState, WindowView
+from controller.demand.window import DemandState, TypeWindow, WindowView
 
 RECENT_BUCKETS = 3
 """Buckets at the end of a window that may overrule it, where they are beyond its margin."""
+_NOTHING = TypeWindow(DemandState.UNKNOWN, Totals(), ())
 NUM_SCENARIOS = 17
 """A prime: types go through their quantiles by strides of their own, so that no two of them rise and fall together."""
 
@@ -116,18 +118,20 @@ def estimate_all(
     sums = np.where(heard[:, None], tokens.observe(rows["tokens"], totals), rows["tokens"])
     means = tokens.means(sums, prior[:, 1:])
     seen = rows["seen"] | heard
-    index = dispersion(view, names)
+    buckets = bucket_counts(view, names)
+    index = dispersion(buckets)
 
     outlooks = [estimator.outlook(state, lead) for lead in margin.leads]
     forecast = np.where(seen, outlooks[0].forecast / window_s, prior[:, 0])
     wanted, reason = _with_margin(outlooks, window_s, index, policy, margin)
     wanted = np.where(seen, wanted, prior[:, 0])
     reasons = np.where(seen, reason, "prior").astype(object)
-    recent = _recent(view, names)
-    if recent is not None:
-        counts, span_s = recent
-        calm = dispersion(view, names, leave_out=RECENT_BUCKETS)
-        runaway = surging(counts, span_s, wanted, calm, policy.surge_sigmas)
+    num_buckets = buckets.shape[1]
+    if num_buckets >= 2 * RECENT_BUCKETS:
+        # Those that are to be judged must not widen what they are judged by.
+        calm, recent = dispersion(buckets[:, :-RECENT_BUCKETS]), buckets[:, -RECENT_BUCKETS:].sum(axis=1)
+        span_s = window_s / num_buckets * RECENT_BUCKETS
+        runaway = surging(recent, span_s, wanted, calm, policy.surge_sigmas)
         is_surge = np.isfinite(runaway)
         wanted, reasons[is_surge] = np.where(is_surge, runaway, wanted), "surge"
 
@@ -219,34 +223,16 @@ def _with_margin(
 
 def _totals(view: WindowView, names: tuple[str, ...]) -> Floats:
     """Return requests, input and output tokens (N, 3) of a whole window; NaN where nothing is known."""
-    nothing = (np.nan, np.nan, np.nan)
-    table, watched = [], []
-    for name in names:
-        found = view.types.get(name)
-        if found is None or found.state is DemandState.UNKNOWN:
-            table.append(nothing)
-            watched.append(1.0)
-        else:
-            table.append((found.totals.count, found.totals.input_tokens, found.totals.output_tokens))
-            watched.append((view.coverage or 1.0) - (1.0 - found.heard_share))
-    scale = np.maximum(np.array(watched), 1e-3)
-    totals: Floats = np.array(table, dtype=np.float64).reshape(-1, 3) / scale[:, None]
+    found = [view.types.get(name, _NOTHING) for name in names]
+    sums = [window.totals for window in found]
+    totals = np.empty((len(names), 3))
+    totals[:, 0] = [total.count for total in sums]
+    totals[:, 1] = [total.input_tokens for total in sums]
+    totals[:, 2] = [total.output_tokens for total in sums]
+    watched = (view.coverage or 1.0) - (1.0 - np.array([window.heard_share for window in found]))
+    totals /= np.maximum(watched, 1e-3)[:, None]
+    totals[[window.state is DemandState.UNKNOWN for window in found]] = np.nan
     return totals
-
-
-def _recent(view: WindowView, names: tuple[str, ...]) -> tuple[Floats, float] | None:
-    """Return the counts (N,) in the last buckets, and how many seconds these span; None where a window is too short."""
-    lengths = {len(found.bucket_counts) for found in view.types.values()}
-    buckets = max(lengths, default=0)
-    if buckets < 2 * RECENT_BUCKETS:
-        return None
-    counts = np.array(
-        [
-            float(sum(view.types[name].bucket_counts[-RECENT_BUCKETS:])) if name in view.types else np.nan
-            for name in names
-        ]
-    )
-    return counts, (view.end_s - view.start_s) / buckets * RECENT_BUCKETS
 
 
 def _inner(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

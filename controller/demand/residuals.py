@@ -3,9 +3,9 @@
 A residual is ``r = (y - f) / √max(f, 1)``: requests come about as a Poisson process does, so errors grow with the
 square root of what is expected. (Other exponents of f than 1/2 are there to compare with.) Its quantile is the
 ``ceil((n + 1) τ)``-th smallest of n, the conformal rule, which covers τ on average whatever the distribution is.
-Until ``TRUSTED`` were seen, a normal prior of standard deviation ``√((0.15 f)² + f)`` is blended in. Of n errors none
-is an extreme one that happens less than once in n/2: further out the tail is normal. Weight and tail are the same at
-all levels, so quantiles never cross. (docs/mathematics.md, "The estimators".)
+Until ``TRUSTED`` were seen, a normal prior of standard deviation ``√((0.15 f)² + f)`` is blended in. Of n errors the
+largest is not exceeded with probability ``n / (n + 1)``: further out the tail is normal. Weight and tail are the same
+at all levels, so quantiles never cross. (docs/mathematics.md, "The estimators".)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT = 96
 """W: a third of a day of five-minute windows. With more the spread lags behind the hour, with fewer it is noise."""
 PRIOR_SPREAD = 0.15
 """Relative error that is assumed, beside the Poisson one, before errors were seen."""
-TRUSTED = 20
+TRUSTED = 40
 """Errors after which the prior counts for nothing."""
 UPPER = 0.8413
 """Level of one standard deviation above the mean of a normal distribution."""
@@ -100,7 +100,7 @@ class Spread:
         the errors' middle, begins at the outermost. Each part rises in τ, and so does their sum.
         """
         forecast = self.forecast[:, None]
-        outermost = np.maximum(1.0 - 2.0 / np.maximum(self.number, 1), 0.5)
+        outermost = np.maximum(self.number / (self.number + 1.0), 0.5)
         z_outermost, outermost = _normal_quantile(outermost)[:, None], outermost[:, None]
         inner_z = np.clip(z, -z_outermost, z_outermost)
         trust = np.minimum(self.number[:, None] / TRUSTED, 1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -15,21 +17,27 @@ LEAST_REQUESTS = 10
 MARGIN_SIGMAS = 1.28
 
 
-def dispersion(view: WindowView, types: Sequence[str], leave_out: int = 0) -> Floats:
-    """Return I (N,), the variance of a type's bucket counts over their mean; 1, a Poisson's, where that is more.
+def bucket_counts(view: WindowView, types: Sequence[str]) -> Floats:
+    """Return the requests (N, buckets) of each type in each bucket of the view; NaN where nothing was heard of it."""
+    # All types of a view have the same buckets.
+    buckets = next((len(found.bucket_counts) for found in view.types.values()), 0)
+    nothing = (math.nan,) * buckets
+    rows = [view.types[name].bucket_counts if name in view.types else nothing for name in types]
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(types) * buckets)
+    return flat.reshape(len(types), buckets)
 
-    Taken inside the window, so that the day's shape does not count as bursts. The last ``leave_out`` buckets may be
-    left out: those that are to be judged must not widen what they are judged by.
+
+def dispersion(counts: Floats) -> Floats:
+    """Return I (N,), the variance of bucket counts (N, buckets) over their mean; 1, a Poisson's, where that is more.
+
+    Taken inside a window, so that the day's shape does not count as bursts.
     """
-    found = np.ones(len(types))
-    rows = [row for row, name in enumerate(types) if name in view.types and view.types[name].totals.count]
-    if rows:
-        # All types of a view have the same buckets.
-        table = np.array([view.types[types[row]].bucket_counts for row in rows], dtype=np.float64)
-        table = table[:, : table.shape[1] - leave_out]
-        if table.shape[1] > 1:
-            mean = np.maximum(table.mean(axis=1), 1e-12)
-            found[rows] = np.maximum(table.var(axis=1, ddof=1) / mean, 1.0)
+    if counts.shape[1] < 2:
+        return np.ones(len(counts))
+    mean = counts.mean(axis=1)
+    squares = np.einsum("nb,nb->n", counts, counts)
+    variance = (squares - counts.shape[1] * mean * mean) / (counts.shape[1] - 1)
+    found: Floats = np.fmax(variance / np.maximum(mean, 1e-12), 1.0)
     return found
 
 

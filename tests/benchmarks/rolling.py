@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import click
@@ -143,6 +144,7 @@ def _columns(name: str, asked: list[str], found: FleetScore, ticks: str) -> str:
 @click.option("--rho", type=float, help="Penalty over rent.  [default: the catalog's own penalties]")
 @click.option("--iterations", default=1, show_default=True, help="Of the optimizer, in each tick.")
 @click.option("--headroom", "headrooms", multiple=True, type=click.Choice(HEADROOMS), default=("quantile",))
+@click.option("--stabilization", "stabilizations", multiple=True, type=int, default=(3,), show_default=True)
 @click.option(
     "--level", "levels", multiple=True, type=float, help="τ of the quantile.  [default: each type's own]"
 )
@@ -155,6 +157,7 @@ def main(
     rho: float | None,
     iterations: int,
     headrooms: tuple[Headroom, ...],
+    stabilizations: tuple[int, ...],
     levels: tuple[float, ...],
 ) -> None:
     """Print two tables: the whole day, and what comes after the hours that are known."""
@@ -168,14 +171,15 @@ def main(
     known = round(known_h * 3600 / per_window) if known_h < hours else 0
     fleets = fixed_fleets(catalog, day, iterations, base.horizon_s, known)
     ticks = dict.fromkeys(fleets, "")
-    for headroom in headrooms:
-        for level in levels or (None,):
-            demand: DemandPolicy = replace(base.demand, headroom=headroom, quantile=level)
-            records = rolling(catalog, day, replace(base, demand=demand), iterations)
-            name = f"rolling, {headroom}" + ("" if level is None else f" {level:g}")
-            fleets[name] = [InForce(record.issued_at_s, record.plan) for record in records]
-            kinds = Counter(f"{record.tick.trigger} {record.decision.name.value}" for record in records)
-            ticks[name] = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    for headroom, horizons, level in product(headrooms, stabilizations, levels or (None,)):
+        demand: DemandPolicy = replace(
+            base.demand, headroom=headroom, stabilization_horizons=horizons, quantile=level
+        )
+        records = rolling(catalog, day, replace(base, demand=demand), iterations)
+        name = f"rolling, {headroom}, {horizons}" + ("" if level is None else f", {level:g}")
+        fleets[name] = [InForce(record.issued_at_s, record.plan) for record in records]
+        kinds = Counter(f"{record.tick.trigger} {record.decision.name.value}" for record in records)
+        ticks[name] = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
     for first in (0, known * WINDOW_STEPS) if known else (0,):
         click.echo(
             f"\nHours {first * STEP_S / 3600:g} to {hours:g}, x{scale} over {spread_s:g} s; "

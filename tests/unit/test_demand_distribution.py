@@ -45,12 +45,12 @@ def test_before_any_error_was_seen_the_spread_is_the_priors() -> None:
     assert outlook.quantile(0.9)[0] == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_prior_fades_with_the_errors_that_are_seen_and_is_gone_after_twice_rho() -> None:
+def test_the_prior_fades_with_the_errors_that_are_seen_and_is_gone_after_forty() -> None:
     estimator = ResidualEstimator(ConstantHundred())
-    half = estimator.outlook(state_after(estimator, [100.0] * 11)).quantile(0.9)[0]
+    half = estimator.outlook(state_after(estimator, [100.0] * 21)).quantile(0.9)[0]
     prior = 100 + 1.2815516 * math.sqrt((PRIOR_SPREAD * 100) ** 2 + 100)
     assert half == pytest.approx(100 + (prior - 100) / 2)
-    assert estimator.outlook(state_after(estimator, [100.0] * 21)).quantile(0.9)[0] == pytest.approx(100)
+    assert estimator.outlook(state_after(estimator, [100.0] * 41)).quantile(0.9)[0] == pytest.approx(100)
 
 
 def test_near_nothing_a_residual_does_not_blow_up() -> None:

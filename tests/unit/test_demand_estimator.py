@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -166,3 +167,32 @@ def test_scenarios_stand_around_what_is_planned_for_and_types_do_not_move_togeth
     assert found.mean(axis=0) == pytest.approx([d.rate_per_s for d in demand], rel=0.1)
     assert (found.std(axis=0) > 0.05).all()
     assert abs(np.corrcoef(found.T)[0, 1]) < 0.5
+
+
+def test_the_work_for_a_type_does_not_grow_with_their_number() -> None:
+    def calls(num: int) -> int:
+        """Return how many functions are called to take in the second window of ``num`` types."""
+        names = [f"type-{number}" for number in range(num)]
+        view = WindowView(
+            0.0, 100.0, 1.0, True, {name: seen(100, 5, 5, (20,) * 5 + (0,)) for name in names}, (), ()
+        )
+        priors = dict.fromkeys(names, PRIOR)
+        policy = DemandPolicy(headroom="quantile")
+        margin = Margin(np.full(num, 0.9))
+        memory, _ = estimate_all(DemandMemory(), view, priors, policy, margin)
+        number = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal number
+            number += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            estimate_all(memory, view, priors, policy, margin)
+        finally:
+            sys.setprofile(None)
+        return number
+
+    few, many = calls(200), calls(2200)
+    assert (many - few) / 2000 <= 10
+    assert few - 200 * (many - few) / 2000 < 1500
