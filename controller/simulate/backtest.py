@@ -31,7 +31,7 @@ class Rule:
 
     name: str
     make: MakePolicy
-    windows: int = 3
+    windows: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import NormalDist
 
 from controller.demand.distribution import Estimator, Experts, ResidualEstimator
@@ -17,6 +18,8 @@ from controller.simulate.policies import (
     WorthItsRent,
 )
 
+STABILIZED = 3
+"""Targets of which a stabilized rule goes down to the largest."""
 OURS = "mean-reverting, worth its rent"
 PLAIN = ResidualEstimator(LastValue(), exponent=0.0)
 RELATIVE = ResidualEstimator(LastValue(), exponent=1.0)
@@ -34,8 +37,12 @@ def _four_experts(economy: Economy, _: int) -> QuantileRoundedUp:
 
 
 def named_rules() -> list[Rule]:
-    """Return the rules that ours is to be no worse than."""
-    return [
+    """Return the rules that ours is to be no worse than, each as it is defined and stabilized.
+
+    As defined, a rule goes down at once, except that a horizontal autoscaler waits for five minutes, which is a window;
+    stabilized, it goes down only to the largest of three targets.
+    """
+    plain = [
         _quantile("EWMA 0.7, residual / √f", DEFAULT),
         Rule("EWMA 0.7, worth its rent", lambda economy, _: WorthItsRent(DEFAULT, economy, 0.0)),
         Rule("four experts", _four_experts),
@@ -45,11 +52,13 @@ def named_rules() -> list[Rule]:
         Rule("1.2 x last", lambda economy, _: Multiple(PLAIN, economy, 1.2)),
         Rule("EWMA 0.7 alone", lambda economy, _: Multiple(DEFAULT, economy, 1.0)),
         Rule("reactive, 70 % use", lambda economy, _: Reactive(economy)),
-        Rule("previous day's p95", lambda economy, day: PreviousDay(economy, day), windows=1),
     ]
+    stabilized = [replace(rule, name=f"{rule.name}, of {STABILIZED}", windows=STABILIZED) for rule in plain]
+    by_pairs = [rule for pair in zip(plain, stabilized, strict=True) for rule in pair]
+    return [*by_pairs, Rule("previous day's p95", lambda economy, day: PreviousDay(economy, day))]
 
 
 def our_rule() -> Rule:
     """Return the rule that is shipped."""
     estimator = ResidualEstimator(MeanReverting())
-    return Rule(OURS, lambda economy, _: WorthItsRent(estimator, economy), windows=1)
+    return Rule(OURS, lambda economy, _: WorthItsRent(estimator, economy))

@@ -28,7 +28,7 @@ from controller.records import HorizonPolicy, PlanRecord
 from controller.service_levels import per_query, service_levels
 from controller.settings import Settings, horizon_policy
 from controller.simulate.fleets import reactive_timeline, static_plan
-from controller.simulate.offline import BucketCounts, Offline, buckets_of, deterministic
+from controller.simulate.offline import BucketCounts, Offline, Solve, buckets_of, deterministic
 from controller.simulate.rollout import InForce
 from controller.simulate.score import FleetScore, score
 from controller.simulate.traffic import Traffic
@@ -41,6 +41,8 @@ CATALOG = Path(__file__).parents[2] / "deploy" / "config" / "catalog.yaml"
 STEP_S = 60.0
 WINDOW_STEPS = 5
 BUCKET_S = 10.0
+FEW_MODELS = 3
+FEW_TIERS = ("RTX-4090-INT8", "RTX-4090-INT4", "H100-80GB-INT8")
 
 
 class Day:
@@ -98,17 +100,23 @@ def with_rho(catalog: Catalog, day: Day, rho: float) -> Catalog:
     return replace(catalog, query_types=types)
 
 
-def rolling(catalog: Catalog, day: Day, policy: HorizonPolicy, iterations: int) -> list[PlanRecord]:
+def few_deployments(catalog: Catalog) -> Catalog:
+    """Return the catalog with the smaller models on three of the cheaper tiers, each at every TP degree."""
+    tiers = tuple(replace(tier, pp_depths=(1,)) for tier in catalog.gpu_tiers if tier.name in FEW_TIERS)
+    return replace(catalog, models=catalog.models[:FEW_MODELS], gpu_tiers=tiers)
+
+
+def rolling(catalog: Catalog, day: Day, policy: HorizonPolicy, solver: Solve) -> list[PlanRecord]:
     """Return the plans of the controller, fed bucket by bucket."""
-    offline = Offline(catalog, policy, Windowing(BUCKET_S, 30.0, 960.0), deterministic(iterations))
+    offline = Offline(catalog, policy, Windowing(BUCKET_S, 30.0, 960.0), solver)
     return [record for bucket in day.buckets for record in offline.feed(bucket)]
 
 
 def fixed_fleets(
-    catalog: Catalog, day: Day, iterations: int, horizon_s: float, known: int
+    catalog: Catalog, day: Day, solver: Solve, horizon_s: float, known: int
 ) -> dict[str, list[InForce]]:
     """Return the fleets to compare with, by name; ``known`` windows come before those that are scored."""
-    solver, traffic = deterministic(iterations), day.traffic
+    traffic = day.traffic
 
     def plan(work_per_s: Floats) -> list[InForce]:
         return [InForce(traffic.first_s, static_plan(catalog, work_per_s, traffic, solver, horizon_s))]
@@ -143,6 +151,7 @@ def _columns(name: str, asked: list[str], found: FleetScore, ticks: str) -> str:
 @click.option("--known", "known_h", default=12.0, show_default=True, help="Hours before those scored apart.")
 @click.option("--rho", type=float, help="Penalty over rent.  [default: the catalog's own penalties]")
 @click.option("--iterations", default=1, show_default=True, help="Of the optimizer, in each tick.")
+@click.option("--few", "is_few", is_flag=True, help="36 deployments, by agh-plain: a quarter of the time.")
 @click.option("--headroom", "headrooms", multiple=True, type=click.Choice(HEADROOMS), default=("quantile",))
 @click.option("--stabilization", "stabilizations", multiple=True, type=int, default=(3,), show_default=True)
 @click.option(
@@ -156,12 +165,16 @@ def main(
     known_h: float,
     rho: float | None,
     iterations: int,
+    is_few: bool,
     headrooms: tuple[Headroom, ...],
     stabilizations: tuple[int, ...],
     levels: tuple[float, ...],
 ) -> None:
     """Print two tables: the whole day, and what comes after the hours that are known."""
     catalog = read_catalog(load_yaml(CATALOG))
+    fixed = solver = deterministic(iterations)
+    if is_few:
+        catalog, solver = few_deployments(catalog), deterministic(iterations, method="agh-plain")
     day = Day(list(traces), catalog, scale, hours, spread_s)
     if rho is not None:
         catalog = with_rho(catalog, day, rho)
@@ -169,13 +182,13 @@ def main(
     base = horizon_policy(Settings())
     per_window = WINDOW_STEPS * STEP_S
     known = round(known_h * 3600 / per_window) if known_h < hours else 0
-    fleets = fixed_fleets(catalog, day, iterations, base.horizon_s, known)
+    fleets = fixed_fleets(catalog, day, fixed, base.horizon_s, known)
     ticks = dict.fromkeys(fleets, "")
     for headroom, horizons, level in product(headrooms, stabilizations, levels or (None,)):
         demand: DemandPolicy = replace(
             base.demand, headroom=headroom, stabilization_horizons=horizons, quantile=level
         )
-        records = rolling(catalog, day, replace(base, demand=demand), iterations)
+        records = rolling(catalog, day, replace(base, demand=demand), solver)
         name = f"rolling, {headroom}, {horizons}" + ("" if level is None else f", {level:g}")
         fleets[name] = [InForce(record.issued_at_s, record.plan) for record in records]
         kinds = Counter(f"{record.tick.trigger} {record.decision.name.value}" for record in records)
