@@ -151,7 +151,7 @@ def _columns(name: str, asked: list[str], found: FleetScore, ticks: str) -> str:
 @click.option("--known", "known_h", default=12.0, show_default=True, help="Hours before those scored apart.")
 @click.option("--rho", type=float, help="Penalty over rent.  [default: the catalog's own penalties]")
 @click.option("--iterations", default=1, show_default=True, help="Of the optimizer, in each tick.")
-@click.option("--few", "is_few", is_flag=True, help="36 deployments, by agh-plain: a quarter of the time.")
+@click.option("--few", "is_few", is_flag=True, help="36 deployments instead of the whole catalog's.")
 @click.option("--headroom", "headrooms", multiple=True, type=click.Choice(HEADROOMS), default=("quantile",))
 @click.option("--stabilization", "stabilizations", multiple=True, type=int, default=(3,), show_default=True)
 @click.option(
@@ -172,9 +172,8 @@ def main(
 ) -> None:
     """Print two tables: the whole day, and what comes after the hours that are known."""
     catalog = read_catalog(load_yaml(CATALOG))
-    fixed = solver = deterministic(iterations)
-    if is_few:
-        catalog, solver = few_deployments(catalog), deterministic(iterations, method="agh-plain")
+    catalog = few_deployments(catalog) if is_few else catalog
+    solver = deterministic(iterations)
     day = Day(list(traces), catalog, scale, hours, spread_s)
     if rho is not None:
         catalog = with_rho(catalog, day, rho)
@@ -182,7 +181,7 @@ def main(
     base = horizon_policy(Settings())
     per_window = WINDOW_STEPS * STEP_S
     known = round(known_h * 3600 / per_window) if known_h < hours else 0
-    fleets = fixed_fleets(catalog, day, fixed, base.horizon_s, known)
+    fleets = fixed_fleets(catalog, day, solver, base.horizon_s, known)
     ticks = dict.fromkeys(fleets, "")
     for headroom, horizons, level in product(headrooms, stabilizations, levels or (None,)):
         demand: DemandPolicy = replace(
