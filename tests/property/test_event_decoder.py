@@ -164,7 +164,7 @@ def verdict_of_the_decoder(raw: bytes) -> tuple[Any, ...]:
     return ("accepted", *record, found.event_ids.get(0))
 
 
-@settings(max_examples=2000)
+@settings(max_examples=2000, deadline=None)
 @given(raws)
 def test_the_decoder_accepts_and_refuses_what_the_schema_does_with_the_same_values(raw: bytes) -> None:
     assert verdict_of_the_decoder(raw) == verdict_of_the_schema(raw)
@@ -220,6 +220,7 @@ def test_an_odd_record_among_many_usual_ones_changes_nothing_for_them(odd: bytes
     assert found.latest_s == T + 299
 
 
+@settings(deadline=None)
 @given(st.lists(raws, max_size=12))
 def test_records_are_judged_each_on_its_own(values: list[bytes]) -> None:
     together = DECODER.decode(values)

@@ -46,7 +46,7 @@ def read(ingest: Ingest, values: list[bytes], start: int, end: int) -> None:
     ingest.store(0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(records, st.data())
 def test_ledgers_equal_the_recount_wherever_chunks_end_and_workers_start_anew(
     oracle: ModuleType, values: list[bytes], data: st.DataObject
