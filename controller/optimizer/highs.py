@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import highspy
 import numpy as np
@@ -15,6 +17,7 @@ TOLERANCE = 1e-9
 _STATUS = highspy.HighsModelStatus
 _INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)
 _NO_OBJECTIVE = 1e29
+_NO_OPTIONS: Mapping[str, bool | int | float | str] = MappingProxyType({})
 
 Outcome = Literal["optimal", "feasible", "infeasible", "nothing"]
 
@@ -47,6 +50,8 @@ def run_highs(
     gap: float = 0.0,
     start: Floats | None = None,
     target: float | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    options: Mapping[str, bool | int | float | str] = _NO_OPTIONS,
 ) -> Run:
     """Minimize a program.
 
@@ -55,29 +60,39 @@ def run_highs(
     seconds, nodes, gap : limits; the gap is relative.
     start : (n,) a solution to begin from.
     target : an objective that is good enough.
+    should_stop : asked now and then; HiGHS's own limit knows no clock but the wall's.
+    options : more of HiGHS's own.
     """
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.silent()
-    options: dict[str, bool | int | float] = {
+    chosen: dict[str, bool | int | float | str] = {
         "threads": 1,
         "mip_rel_gap": gap,
         "mip_abs_gap": 0.0,
         "mip_feasibility_tolerance": TOLERANCE,
         "primal_feasibility_tolerance": TOLERANCE,
+        **options,
     }
     if math.isfinite(seconds):
-        options["time_limit"] = max(seconds, 0.0)
+        chosen["time_limit"] = max(seconds, 0.0)
     if nodes is not None:
-        options["mip_max_nodes"] = nodes
+        chosen["mip_max_nodes"] = nodes
     if target is not None:
-        options["objective_target"] = target
-    for name, value in options.items():
+        chosen["objective_target"] = target
+    for name, value in chosen.items():
         solver.setOptionValue(name, value)
     solver.passModel(model)
     if start is not None:
         solution = highspy.HighsSolution()
         solution.col_value = start.tolist()
         solver.setSolution(solution)
+    if should_stop is not None:
+
+        def interrupt(event: Any) -> None:
+            if should_stop():
+                event.interrupt()
+
+        solver.cbMipInterrupt.subscribe(interrupt)
     solver.run()
     return _read(solver)
 

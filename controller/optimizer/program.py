@@ -5,15 +5,18 @@ PuLP makes an object of every term, which takes a second at 20 types, models and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
+from controller.optimizer.rows import Constraints, Rows
 from controller.optimizer.space import SearchSpace
 
 _MOST_REPLICAS = 1e9
+_NOTHING = np.empty(0)
+_NO_ROWS = Constraints(_NOTHING, _NOTHING, np.zeros(1, np.int64), np.empty(0, np.int64), _NOTHING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +30,7 @@ class Program:
     unmet, shortfall : (I,) columns of u and of what is unmet above ζ; -1 where there is none.
     started : (D,) columns of s, or -1.
     upper, whole : (n,) upper bounds (lower ones are 0), and which columns are whole numbers.
-    row_lower, row_upper : (m,). ``starts``, ``index``, ``value``: the matrix by rows.
+    constraints : the rows.
     """
 
     space: SearchSpace
@@ -41,11 +44,7 @@ class Program:
     started: Ints
     upper: Floats
     whole: Bools
-    row_lower: Floats
-    row_upper: Floats
-    starts: Ints
-    index: Ints
-    value: Floats
+    constraints: Constraints
 
     @property
     def num_columns(self) -> int:
@@ -81,27 +80,17 @@ class Program:
         upper[started[started >= 0]] = np.inf
         whole = np.zeros(next_column, dtype=bool)
         whole[:first_share] = True
-        rows = _Rows()
+        rows = Rows()
         program = cls(
             space, d_all, active, first_share, share_type, share_at, unmet, lacking, started, upper, whole,
-            np.empty(0), np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0),
+            _NO_ROWS,
         )  # fmt: skip
         program._add_demand(rows, busy)
         program._add_capacity(rows, cap, tight)
         program._add_limits(rows)
-        return program._with(rows)
+        return replace(program, constraints=rows.joined())
 
-    def _with(self, rows: _Rows) -> Program:
-        lower, upper, starts, index, value = rows.joined()
-        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Program(
-            **(
-                parts
-                | {"row_lower": lower, "row_upper": upper, "starts": starts, "index": index, "value": value}
-            )
-        )
-
-    def _add_demand(self, rows: _Rows, busy: Ints) -> None:
+    def _add_demand(self, rows: Rows, busy: Ints) -> None:
         """Add constraints 1, 2 where the delay SLO is a mean, and 3."""
         space, position = self.space, np.full(self.space.num_types, -1)
         position[busy] = np.arange(len(busy))
@@ -118,7 +107,7 @@ class Program:
             binding[self.share_type[over > 0]] = True
             rows.add_some(np.flatnonzero(binding), self.share_type, shares, over, 0.0)
 
-    def _add_capacity(self, rows: _Rows, cap: Floats, tight: bool) -> None:
+    def _add_capacity(self, rows: Rows, cap: Floats, tight: bool) -> None:
         """Add constraints 4 and 5, what ties w to r and to x, and the starts."""
         space = self.space
         shares = self.first_share + np.arange(len(self.share_at))
@@ -136,23 +125,18 @@ class Program:
             )
             rows.add_some(at, owners, columns, np.concatenate([load, -np.ones(size)]), 0.0)
         several = np.flatnonzero(self.active != self.replicas)
-        pairs = np.stack([self.replicas[several], self.active[several]], axis=1)
-        values = np.stack([np.ones(len(several)), -cap[several]], axis=1)
-        rows.add_pairs(pairs, values, np.zeros(len(several)))
+        rows.add_pairs(self.replicas[several], self.active[several], -cap[several])
         if tight:
-            pairs = np.stack([shares, self.active[self.share_at]], axis=1)
-            rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(shares), 1)), np.zeros(len(shares)))
+            rows.add_pairs(shares, self.active[self.share_at], -1.0)
         nothing: Bools = np.asarray(
             np.any(space.allowed & (space.compute <= 0) & (space.memory <= 0), axis=0)
         )
         free = several[nothing[several]]
-        pairs = np.stack([self.active[free], self.replicas[free]], axis=1)
-        rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(free), 1)), np.zeros(len(free)))
+        rows.add_pairs(self.active[free], self.replicas[free], -1.0)
         begun = np.flatnonzero(self.started >= 0)
-        pairs = np.stack([self.replicas[begun], self.started[begun]], axis=1)
-        rows.add_pairs(pairs, np.tile([1.0, -1.0], (len(begun), 1)), space.incumbent[begun])
+        rows.add_pairs(self.replicas[begun], self.started[begun], -1.0, space.incumbent[begun])
 
-    def _add_limits(self, rows: _Rows) -> None:
+    def _add_limits(self, rows: Rows) -> None:
         """Add constraints 6 and 7."""
         space = self.space
         counts = np.bincount(space.pair, minlength=space.num_pairs)
@@ -215,19 +199,7 @@ class Program:
 
     def highs(self, costs: Floats, *, relaxed: bool = False) -> highspy.HighsLp:
         """Return HiGHS's own form, to minimize ``costs`` (n,); ``relaxed`` for its linear relaxation."""
-        model = highspy.HighsLp()
-        model.num_col_, model.num_row_ = self.num_columns, len(self.row_lower)
-        model.col_cost_ = costs
-        model.col_lower_, model.col_upper_ = np.zeros(self.num_columns), self.upper
-        model.row_lower_, model.row_upper_ = self.row_lower, self.row_upper
-        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        model.a_matrix_.start_ = self.starts.astype(np.int32)
-        model.a_matrix_.index_ = self.index.astype(np.int32)
-        model.a_matrix_.value_ = self.value
-        if not relaxed:
-            kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-            model.integrality_ = [kinds[whole] for whole in self.whole.tolist()]
-        return model
+        return self.constraints.model(costs, self.upper, None if relaxed else self.whole)
 
     def values_of(self, replicas: Floats, shares: Floats) -> Floats:
         """Return (n,) the value of every column for ``replicas`` (D,) and ``shares`` (I, D): a start for a solver."""
@@ -258,61 +230,3 @@ def _columns(size: int, of: Ints, first: int) -> tuple[Ints, int]:
     columns = np.full(size, -1, dtype=np.int64)
     columns[of] = first + np.arange(len(of))
     return columns, first + len(of)
-
-
-class _Rows:
-    """Rows as they come, by blocks."""
-
-    def __init__(self) -> None:
-        self._rows: list[Ints] = []
-        self._columns: list[Ints] = []
-        self._values: list[Floats] = []
-        self._lower: list[Floats] = []
-        self._upper: list[Floats] = []
-        self._count = 0
-
-    def add(self, rows: Ints, columns: Ints, values: Floats, lower: Floats, upper: Floats) -> None:
-        """Add rows numbered from 0 within this block."""
-        self._rows.append(rows + self._count)
-        self._columns.append(columns)
-        self._values.append(values)
-        self._lower.append(lower)
-        self._upper.append(upper)
-        self._count += len(upper)
-
-    def add_some(self, wanted: Ints, owners: Ints, columns: Ints, values: Floats, limit: float) -> None:
-        """Add a row Σ value · column <= limit for each of the ``wanted`` owners, of the terms that are its own."""
-        position = np.full(max(int(owners.max(initial=-1)), int(wanted.max(initial=-1))) + 1, -1)
-        position[wanted] = np.arange(len(wanted))
-        mine = position[owners] >= 0
-        none = np.full(len(wanted), -np.inf)
-        self.add(position[owners[mine]], columns[mine], values[mine], none, np.full(len(wanted), limit))
-
-    def add_pairs(self, columns: Ints, values: Floats, upper: Floats) -> None:
-        """Add rows of two terms each: ``columns`` and ``values`` are (k, 2)."""
-        rows = np.repeat(np.arange(len(columns)), 2)
-        self.add(rows, columns.ravel(), values.ravel(), np.full(len(columns), -np.inf), upper)
-
-    def add_one(self, weights: Floats, limit: float) -> None:
-        """Add one row over all columns."""
-        columns = np.flatnonzero(weights)
-        self.add(
-            np.zeros(len(columns), dtype=np.int64),
-            columns,
-            weights[columns],
-            np.array([-np.inf]),
-            np.array([limit]),
-        )
-
-    def joined(self) -> tuple[Floats, Floats, Ints, Ints, Floats]:
-        """Return lower and upper sides, and the matrix by rows: starts, columns, values."""
-        rows = np.concatenate(self._rows)
-        order = np.argsort(rows, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self._count))])
-        return (
-            np.concatenate(self._lower),
-            np.concatenate(self._upper),
-            starts,
-            np.concatenate(self._columns)[order],
-            np.concatenate(self._values)[order],
-        )

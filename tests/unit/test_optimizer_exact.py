@@ -120,7 +120,7 @@ def test_the_model_in_arrays_is_the_model_in_formulas(instance: Instance) -> Non
     program, model = Program.of(space), build(space)
     assert model is not None
     named = to_highs(model)
-    assert (program.num_columns, len(program.row_lower)) == (named.num_col_, named.num_row_)
+    assert (program.num_columns, len(program.constraints.lower)) == (named.num_col_, named.num_row_)
     for relaxed in (True, False):
         formulas = to_highs(model)
         if relaxed:
@@ -151,9 +151,10 @@ def test_a_plan_as_a_start_is_a_solution_of_the_arrays() -> None:
     values = program.values_of(replicas[space.ids].astype(float), shares[:, space.ids])
     assert program.cost_usd() @ values == pytest.approx(best.objective_usd, rel=1e-9)
     assert (values <= program.upper + 1e-9).all()
-    rows = np.add.reduceat(program.value * values[program.index], program.starts[:-1])
-    assert (rows <= program.row_upper + 1e-9).all()
-    assert (rows >= program.row_lower - 1e-9).all()
+    constraints = program.constraints
+    rows = np.add.reduceat(constraints.values * values[constraints.columns], constraints.starts[:-1])
+    assert (rows <= constraints.upper + 1e-9).all()
+    assert (rows >= constraints.lower - 1e-9).all()
 
 
 @pytest.mark.parametrize("instance", VARIANTS.values(), ids=VARIANTS.keys())
