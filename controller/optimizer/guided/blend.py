@@ -50,8 +50,8 @@ class BlendsOfSets:
 
     def __init__(self, types: Ints, excess: Floats) -> None:
         self._types, self._excess = types, excess
-        self._over = np.where(excess > 0, 0.0, _BARRED)
-        self._below = np.where(excess < 0, 0.0, _BARRED)
+        self._over = np.where(excess > 0, 0.0, np.inf)
+        self._below = np.where(excess < 0, 0.0, np.inf)
         self._mixed = (excess > 0).any(axis=1) & (excess < 0).any(axis=1)  # (N, M)
         self._possible = bool(self._mixed.any())
 
@@ -75,7 +75,7 @@ class BlendsOfSets:
         for _ in range(_TURNS):
             # The line through both ends prices the mean; whoever is below that line takes the place of one of them.
             slope = np.maximum((own[row, low] - own[row, high]) / (excess[row, high] - excess[row, low]), 0.0)
-            priced = np.where(excess != 0, own + slope[:, None] * excess, _BARRED)
+            priced = np.where(excess != 0, own + slope[:, None] * excess, np.inf)
             member = priced.argmin(axis=1)
             best = np.maximum(best, priced[row, member])
             is_below = excess[row, member] < 0
