@@ -51,6 +51,7 @@ def run_highs(
     start: Floats | None = None,
     target: float | None = None,
     should_stop: Callable[[], bool] | None = None,
+    looks_per_node: int | None = None,
     options: Mapping[str, bool | int | float | str] = _NO_OPTIONS,
 ) -> Run:
     """Minimize a program.
@@ -61,6 +62,8 @@ def run_highs(
     start : (n,) a solution to begin from.
     target : an objective that is good enough.
     should_stop : asked now and then; HiGHS's own limit knows no clock but the wall's.
+    looks_per_node : how often it may be asked without a new node in between. HiGHS's propagation can go round in one
+        node for minutes; this ends it, and at the same point in every run.
     options : more of HiGHS's own.
     """
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
@@ -87,9 +90,13 @@ def run_highs(
         solution.col_value = start.tolist()
         solver.setSolution(solution)
     if should_stop is not None:
+        node, looks = -1, 0
 
         def interrupt(event: Any) -> None:
-            if should_stop():
+            nonlocal node, looks
+            now = int(event.data_out.mip_node_count)
+            node, looks = now, looks + 1 if now == node else 0
+            if should_stop() or (looks_per_node is not None and looks >= looks_per_node):
                 event.interrupt()
 
         solver.cbMipInterrupt.subscribe(interrupt)

@@ -38,6 +38,8 @@ class Branch:
     at_least: bool
 
 
+_DUAL, _PRIMAL = 1, 4
+"""HiGHS's simplex methods. The primal one is the usual here: added columns leave the basis feasible."""
 _NEVER = 10.0
 """Times what it costs to shed everything: a price at which nothing is bought or sold."""
 
@@ -230,12 +232,11 @@ class Master:
         """Return the value of the program and its duals; pairs that are used more than once get their row first."""
         space = self._space
         while True:
-            self._lp.run()
-            if self.is_held and self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            if not self._is_solved():
+                if not self.is_held:
+                    raise SolverCrashError(f"HiGHS left the relaxation {self._lp.getModelStatus().name}")
                 self.release()  # a plan that mixes loads well serves demand for less than it is sold
                 continue
-            if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-                raise SolverCrashError(f"HiGHS left the relaxation {self._lp.getModelStatus().name}")
             solution = self._lp.getSolution()
             self._weights = np.array(solution.col_value)[self._first_column :]
             self._reduced_usd = np.array(solution.col_dual)[self._first_column :]
@@ -252,6 +253,17 @@ class Master:
                 )
                 self._row_of_pair[pair] = self._num_rows
                 self._num_rows += 1
+
+    def _is_solved(self) -> bool:
+        """Solve the program; where the last basis leads nowhere, without it."""
+        optimal = highspy.HighsModelStatus.kOptimal
+        self._lp.run()
+        if self._lp.getModelStatus() != optimal and not self.is_held:
+            self._lp.clearSolver()
+            self._lp.setOptionValue("simplex_strategy", _DUAL)
+            self._lp.run()
+            self._lp.setOptionValue("simplex_strategy", _PRIMAL)
+        return bool(self._lp.getModelStatus() == optimal)
 
     def usage(self) -> tuple[Floats, Floats, Floats]:
         """Return what the last solution uses of each deployment: weights (D,), replicas (D,), shares (I, D)."""
@@ -301,5 +313,5 @@ def _quiet_highs() -> Any:
     lp.silent()
     lp.setOptionValue("threads", 1)
     lp.setOptionValue("presolve", "off")
-    lp.setOptionValue("simplex_strategy", 4)  # primal: added columns leave the basis feasible
+    lp.setOptionValue("simplex_strategy", _PRIMAL)
     return lp

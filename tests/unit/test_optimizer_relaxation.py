@@ -13,8 +13,11 @@ from controller.domain.instance_file import load_instance
 from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.pricing import most_share
 from controller.optimizer.relaxation import relax
+from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
+from controller.optimizer.stop import MaxIterations
+from tests.benchmarks.fuzz_optimizer import random_instance
 
 DATA = Path(__file__).parents[1] / "data"
 READ = QueryType("read", 1.4, 3000, 1, 20.0, 0.06, unmet_penalty_usd=0.05)
@@ -107,3 +110,16 @@ def test_a_tree_decides_what_fractions_of_columns_leave_open(name: str) -> None:
     assert grown.bound_usd is not None
     assert grown.bound_usd <= best_usd * (1 + 1e-6)
     assert grown.prices is root.prices
+
+
+@pytest.mark.parametrize("seed", [100517, 108832, 109127])
+def test_numbers_of_very_different_sizes_have_a_relaxation_whatever_it_starts_from(seed: int) -> None:
+    """A million queries a second beside none, prices of nothing: the program's last basis leads HiGHS nowhere."""
+    instance = random_instance(seed)
+    for method in ("gh", "agh-plain"):
+        start = solve(instance, MaxIterations(1), seed=seed, method=method)
+        assert start.plan is not None
+        result = solve(instance, MaxIterations(1), seed=seed, initial=start.plan)
+        assert result.objective_usd is not None
+        assert start.objective_usd is not None
+        assert result.objective_usd <= start.objective_usd * (1 + 1e-6)

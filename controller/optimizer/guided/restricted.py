@@ -20,6 +20,7 @@ from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
+_LOOKS_PER_NODE = 400
 _OPTIONS: dict[str, bool | int | float | str] = {
     # Tiny programs: what HiGHS does to save nodes costs more than the nodes do.
     "presolve": "off",
@@ -104,6 +105,7 @@ class RestrictedMilp:
             gap=effort.gap,
             start=None if start is None else self._values(start),
             should_stop=effort.should_stop,
+            looks_per_node=_LOOKS_PER_NODE,
             options=_OPTIONS | (_RINS if effort.from_afar else {}),
         )
         state = None if run.values is None else self._state(run.values)
