@@ -175,9 +175,8 @@ class FirstPrices:
 
         The first are too high and bring columns that many types share; the second are a bound as they are.
         """
-        served = np.where(
-            space.max_unmet < 1.0, np.inf, space.unmet_usd
-        )  # what must be served may cost anything
+        # What must be served may cost anything.
+        served = np.where(space.max_unmet < 1.0, np.inf, space.unmet_usd)
         alone = np.minimum(alone_usd(space).min(axis=1, initial=np.inf), served)
         part, error_usd = _mixed_parts(space)
         part = np.minimum(part, served)

@@ -170,6 +170,14 @@ class Planning:
             while not condition():
                 await asyncio.sleep(0)
 
+    async def until_in_mid_solve(self) -> None:
+        """Take planning over and close a horizon; the solver does not answer until it may."""
+        self.planner.own(0)
+        self.solver.may_answer.clear()
+        self.clock.advance(T + 75)
+        self.tell(60)
+        await self.until(lambda: self.solver.asked == 1)
+
     async def plans(self, number: int) -> list[AllocationPlan]:
         await self.until(lambda: len(self.broker.plans) >= number)
         await self.settle()
@@ -222,11 +230,7 @@ async def test_a_publish_of_unknown_outcome_is_repeated_as_it_was(planning: Plan
 async def test_nothing_goes_out_once_planning_is_anothers_in_the_middle_of_a_solve(
     planning: Planning,
 ) -> None:
-    planning.planner.own(0)
-    planning.solver.may_answer.clear()
-    planning.clock.advance(T + 75)
-    planning.tell(60)
-    await planning.until(lambda: planning.solver.asked == 1)
+    await planning.until_in_mid_solve()
     planning.planner.disown()
     planning.solver.may_answer.set()
     await planning.settle()
@@ -255,11 +259,7 @@ async def test_nothing_goes_out_once_planning_is_anothers_in_the_middle_of_publi
 async def test_a_plan_stays_where_it_is_once_another_has_claimed_and_is_made_anew_if_the_other_is_gone(
     planning: Planning,
 ) -> None:
-    planning.planner.own(0)
-    planning.solver.may_answer.clear()
-    planning.clock.advance(T + 75)
-    planning.tell(60)
-    await planning.until(lambda: planning.solver.asked == 1)
+    await planning.until_in_mid_solve()
     planning.broker.claims += 1
     with capture_logs() as logs:
         planning.solver.may_answer.set()
