@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,13 +42,25 @@ class Chunk:
     ``offsets`` ascend but need not be contiguous: a broker leaves gaps where it compacts or ends transactions. A chunk
     is all that the broker has from offset ``start`` up to its last record; one whose ``start`` is beyond what its
     reader has reached follows on one that was thrown away, as happens in a rebalance.
+
+    ``offsets_left`` is how far the partition went beyond it when it was fetched; infinite where that is not known.
     """
 
     offsets: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
-    is_at_end: bool
+    offsets_left: float
     start: int = 0
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the partition held nothing more."""
+        return self.offsets_left <= 0
+
+    @property
+    def is_near_end(self) -> bool:
+        """Whether its reader has caught up, but for what comes in while it reads."""
+        return self.offsets_left <= MAX_CHUNK_RECORDS
 
 
 class PartitionOwner(Protocol):
@@ -319,13 +332,12 @@ class ChunkConsumer(Consumer):
         highwater = self.highwater(tp)
         self.app.monitor.track_tp_end_offset(tp, highwater)
         last = part[-1]
-        is_at_end = highwater is not None and last.offset + 1 >= highwater
         message = self._to_message(tp, last)
         chunk: Any = Chunk(
             [r.offset for r in part],
             [r.key for r in part],
             [r.value for r in part],
-            is_at_end,
+            math.inf if highwater is None else highwater - last.offset - 1,
             self._start[tp],
         )
         message.value = chunk

@@ -130,7 +130,7 @@ class Worker:
             self._ingest.store(partition)
             self._processed[event.message.tp] = chunk.offsets[-1] + 1
             passing("after-store")
-            if chunk.is_at_end and self._ingest.watermark_s(partition) != watermark_s:
+            if chunk.is_near_end and self._ingest.watermark_s(partition) != watermark_s:
                 self._bucket_closed.set()
 
     async def _observe(self, stream: Any) -> None:

@@ -40,7 +40,7 @@ records = st.lists(st.one_of(events, events, events, st.sampled_from([b"", b"{",
 
 def read(ingest: Ingest, values: list[bytes], start: int, end: int) -> None:
     chunk = Chunk(
-        list(range(start, end)), [None] * (end - start), list(values[start:end]), end == len(values), start
+        list(range(start, end)), [None] * (end - start), list(values[start:end]), len(values) - end, start
     )
     ingest.count(0, ingest.decode(chunk))
     ingest.store(0)

@@ -26,7 +26,7 @@ def chunk(*values: bytes | None, first: int = 0) -> Chunk:
 
 
 def chunk_at(offsets: list[int], *values: bytes | None) -> Chunk:
-    return Chunk(offsets, [None] * len(values), list(values), is_at_end=True)
+    return Chunk(offsets, [None] * len(values), list(values), offsets_left=0)
 
 
 class Ingesting:

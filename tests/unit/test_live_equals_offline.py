@@ -177,7 +177,7 @@ async def live(world: World, chosen: Settings, *, restart_at: int | None = None)
             ledger.advance(2 * (at + 1), now_s)
             clock.advance(now_s)
             raw = SnapshotWriter(ledger).write(is_at_end=False)
-            planner.take(Chunk([told], [b"0"], [raw], is_at_end=True))
+            planner.take(Chunk([told], [b"0"], [raw], offsets_left=0))
             told += 1
             if at == restart_at:
                 await quiet(world)
@@ -185,7 +185,7 @@ async def live(world: World, chosen: Settings, *, restart_at: int | None = None)
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
                 planner = new_planner()
-                planner.take(Chunk([told], [b"0"], [raw], is_at_end=True))
+                planner.take(Chunk([told], [b"0"], [raw], offsets_left=0))
                 told += 1
                 task = asyncio.create_task(planner.run())
             await quiet(world)

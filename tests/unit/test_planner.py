@@ -162,7 +162,7 @@ class Planning:
             "skipped": 0,
         } | changes
         key, raw = str(partition).encode(), json.dumps(snapshot).encode()
-        self.planner.take(Chunk([self.written], [key], [raw], is_at_end=True))
+        self.planner.take(Chunk([self.written], [key], [raw], offsets_left=0))
         self.written += 1
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -137,6 +137,8 @@ async def test_a_fetch_is_cut_to_chunks_that_follow_on_each_other(monkeypatch: p
     consumer = await started([0, 1, 2, 3, 4])
     found = await consumer.chunks()
     assert spans(found) == [(0, [0, 1]), (2, [2, 3]), (4, [4])]
+    assert [chunk.offsets_left for chunk in found] == [3, 1, 0]
+    assert [chunk.is_near_end for chunk in found] == [False, True, True]
     assert [chunk.is_at_end for chunk in found] == [False, False, True]
     assert [value for chunk in found for value in chunk.values] == [b"0", b"1", b"2", b"3", b"4"]
 
