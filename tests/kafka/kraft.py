@@ -47,7 +47,11 @@ def fetch_jars() -> Path:
         maven = subprocess.run(command, capture_output=True, text=True, check=False)
         if maven.returncode != 0:
             raise CannotHaveKafka(f"mvn could not fetch the jars of {POM.name}: {maven.stdout[-1000:]}")
-        fetched.rename(jars)  # at once: a folder that is there is whole
+        try:
+            fetched.rename(jars)  # at once: a folder that is there is whole
+        except OSError:
+            if not jars.is_dir():  # else somebody else was faster
+                raise
     return jars
 
 
