@@ -25,7 +25,6 @@ import numpy as np
 from controller.demand.estimator import DemandEstimate, demand_scenarios, estimate_all, with_planned
 from controller.demand.surge import surge_rates
 from controller.demand.window import DemandState, WindowView
-from controller.domain.catalog import Catalog
 from controller.domain.evaluate import Evaluation, evaluate
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan, incumbent_of
@@ -46,6 +45,7 @@ from controller.records import (
     SolverReport,
     TickInput,
 )
+from controller.replan import gpu_limits
 from controller.service_levels import margin_of, priors_of
 
 _NOTES = 3
@@ -167,7 +167,7 @@ def _replan(
 def _ask(
     state: PlannerState, given: TickInput, demand: tuple[DemandEstimate, ...], policy: HorizonPolicy
 ) -> tuple[PlannerState, SolveRequest]:
-    instance = _instance(given.catalog, demand, state.plan, policy)
+    instance = _instance(given, demand, state.plan, policy)
     scenarios = None
     if policy.demand.headroom == "scenarios":
         rates_per_s = demand_scenarios(state.memory, demand, policy.demand, policy.horizon_s)
@@ -237,10 +237,13 @@ def _judge(instance: Instance, plan: Plan) -> Evaluation | str:
 
 
 def _instance(
-    catalog: Catalog, demand: tuple[DemandEstimate, ...], plan: Plan, policy: HorizonPolicy
+    given: TickInput, demand: tuple[DemandEstimate, ...], plan: Plan, policy: HorizonPolicy
 ) -> Instance:
-    by_name = {estimate.query_type: estimate for estimate in demand}
-    return catalog.instance(by_name, policy.horizon_s / 3600.0, incumbent_of(plan))
+    by_name, horizon_h = {estimate.query_type: estimate for estimate in demand}, policy.horizon_s / 3600.0
+    fleet = given.fleet
+    if fleet is None:
+        return given.catalog.instance(by_name, horizon_h, incumbent_of(plan))
+    return given.catalog.instance(by_name, horizon_h, fleet.replicas, fleet.gpus_available)
 
 
 def _cost_usd(pending: PendingTick, plan: Plan, judged: Evaluation) -> float:
@@ -320,10 +323,14 @@ def _fall_back(
 def _as_planned(
     state: PlannerState, given: TickInput, policy: HorizonPolicy
 ) -> tuple[Plan, Evaluation, PendingTick]:
-    """Judge the plan in force for the demand that it was planned for."""
-    instance = _instance(given.catalog, state.demand, state.plan, policy)
+    """Judge the plan in force for the demand that it was planned for; re-routed where it no longer fits."""
+    instance = _instance(given, state.demand, state.plan, policy)
+    pending = PendingTick(given, state.demand, instance)
     plan = state.plan.within(instance)
-    return plan, evaluate(instance, plan), PendingTick(given, state.demand, instance)
+    judged = evaluate(instance, plan)
+    if not judged.is_feasible:
+        plan, judged = _in_force(pending, state.plan) or (plan, judged)
+    return plan, judged, pending
 
 
 def _publish(
@@ -336,12 +343,13 @@ def _publish(
     now_s: float,
     policy: HorizonPolicy,
 ) -> tuple[PlannerState, PlanRecord]:
-    start_s, is_horizon = pending.given.view.end_s, pending.given.trigger == "horizon"
+    given = pending.given
+    start_s, is_horizon = given.view.end_s, given.trigger == "horizon"
     began_s = start_s if is_horizon or state.planned_start_s is None else state.planned_start_s
     record = PlanRecord(
         epoch=state.epoch,
         sequence=state.sequence + 1,
-        tick=pending.given,
+        tick=given,
         horizon_end_s=max(began_s + policy.horizon_s, start_s),
         valid_until_s=start_s + policy.validity_s,
         issued_at_s=now_s,
@@ -359,7 +367,10 @@ def _publish(
         plan=plan,
         demand=pending.demand,
         # A hold for lack of news leaves the horizon open: it is planned as soon as its window closes.
-        planned_start_s=start_s if is_horizon and pending.given.view.is_closed else state.planned_start_s,
+        planned_start_s=start_s if is_horizon and given.view.is_closed else state.planned_start_s,
+        catalog_digest=given.catalog.digest,
+        gpu_limits=gpu_limits(given.catalog, given.fleet),
+        refitted_at_s=given.now_s if given.trigger == "capacity" else state.refitted_at_s,
         pending=None,
     )
     return next_state, record

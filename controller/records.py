@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -13,6 +14,7 @@ from controller.demand.window import WindowView
 from controller.domain.catalog import Catalog
 from controller.domain.evaluate import Evaluation
 from controller.domain.instance import Instance
+from controller.domain.observed_fleet import ObservedFleet
 from controller.domain.plan import Plan
 from controller.domain.plan_diff import PlanDiff
 from controller.optimizer.memory import SolverMemory
@@ -63,13 +65,15 @@ class TickInput:
 
     ``view`` is what closed at ``view.end_s``, where the plan starts: with the trigger ``horizon`` the window of a
     horizon, with ``surge`` the last bucket. Other triggers plan anew for the demand that is known; their view only
-    says when.
+    says when. ``fleet`` is what is known to run, and to be there to run on; None where nobody says, and the plan in
+    force is taken as carried out.
     """
 
     trigger: Trigger
     now_s: float
     catalog: Catalog
     view: WindowView
+    fleet: ObservedFleet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,9 @@ class PlannerState:
     solver_memory : what the last solve left for the next; None before the first, and after one that failed.
     planned_start_s : start of the horizon that was planned last; None before the first.
     surged_at_s, surges : when a surge was answered last, and how often in this horizon.
+    catalog_digest : of the catalog that the plan was made of; None before the first plan.
+    gpu_limits : GPUs of each tier that the plan was made with; None where that is not known.
+    refitted_at_s : when a change of what there is to run on was answered last.
     pending : the tick whose solve is under way.
     """
 
@@ -164,6 +171,9 @@ class PlannerState:
     planned_start_s: float | None = None
     surged_at_s: float | None = None
     surges: int = 0
+    catalog_digest: str | None = None
+    gpu_limits: Mapping[str, float] | None = None
+    refitted_at_s: float | None = None
     pending: PendingTick | None = None
 
 

@@ -186,17 +186,19 @@ def demand_scenarios(
 
     Where a policy plans for more than the forecast (it stabilizes, or holds), scenarios are moved up by as much.
     """
-    names = tuple(estimate.query_type for estimate in demand)
-    estimator = make_estimator(policy.estimator)
-    state = _inner(memory.arrays, "estimator.")
-    values = estimator.outlook(state).scenarios(NUM_SCENARIOS) / window_s
-    rows = {name: row for row, name in enumerate(memory.types)}
+    # What another rule left says nothing, and of a type that is new in the catalog nothing is left.
+    is_ours = memory.signature.startswith(f"{policy.estimator} ")
+    rows = {name: row for row, name in enumerate(memory.types)} if is_ours else {}
+    values = np.empty((0, NUM_SCENARIOS))
+    if rows:
+        estimator = make_estimator(policy.estimator)
+        values = estimator.outlook(_inner(memory.arrays, "estimator.")).scenarios(NUM_SCENARIOS) / window_s
     order = np.arange(NUM_SCENARIOS)
     columns = []
     for at, estimate in enumerate(demand):
-        forecast = estimate.forecast_rate_per_s
-        row = rows[names[at]]
-        if estimate.shaped_by in ("prior", "idle", "floor", "held") or forecast is None:
+        forecast, row = estimate.forecast_rate_per_s, rows.get(estimate.query_type)
+        is_certain = estimate.shaped_by in ("prior", "idle", "floor", "held")
+        if is_certain or row is None or forecast is None:
             columns.append(np.full(NUM_SCENARIOS, estimate.rate_per_s))
             continue
         stride = 1 + at % (NUM_SCENARIOS - 1)

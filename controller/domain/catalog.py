@@ -83,6 +83,7 @@ class Catalog:
         demand: Mapping[str, Demand],
         horizon_h: float,
         incumbent: Mapping[DeploymentKey, int] = MappingProxyType({}),
+        gpus_available: Mapping[str, int] = MappingProxyType({}),
     ) -> Instance:
         """Make the instance of one horizon.
 
@@ -91,13 +92,17 @@ class Catalog:
         demand : by query type; a type that it lacks keeps its prior.
         horizon_h : ΔT.
         incumbent : r⁰. What the catalog no longer has is left out: it can only be stopped.
+        gpus_available : by tier, in place of the catalog's own; a tier that it lacks keeps that.
         """
         instance = Instance(
             name=f"{self.fleet}-{self.digest}",
             horizon_h=horizon_h,
             query_types=tuple(_with_demand(query_type, demand) for query_type in self.query_types),
             models=self.models,
-            gpu_tiers=self.gpu_tiers,
+            gpu_tiers=tuple(
+                replace(tier, available=gpus_available[tier.name]) if tier.name in gpus_available else tier
+                for tier in self.gpu_tiers
+            ),
             budget_usd=None if self.budget_usd_per_h is None else self.budget_usd_per_h * horizon_h,
             storage_gb=self.storage_gb,
             storage_usd_per_gb_h=self.storage_usd_per_gb_h,

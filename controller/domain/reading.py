@@ -15,37 +15,49 @@ T = TypeVar("T")
 
 
 def load_json(path: Path, error: type[InputError] = InstanceError) -> Any:
-    """Read a JSON file; refuses what JSON itself does not define (NaN, repeated keys) and says where.
+    """Read a JSON file; see :func:`parse_json`.
 
     Raises
     ------
     InputError : of type ``error``; the file is missing, unreadable, or not JSON.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in result:
-                raise error(str(path), "no field may stand twice in one object", name)
-            result[name] = value
-        return result
-
-    def no_constant(name: str) -> Any:
-        raise error(str(path), "numbers must be finite", name)
-
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise error(str(path), "no such file") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise error(str(path), f"cannot be read: {problem}") from None
+    return parse_json(text, str(path), error)
+
+
+def parse_json(text: str, where: str, error: type[InputError] = InstanceError) -> Any:
+    """Parse JSON; refuses what JSON itself does not define (NaN, repeated keys) and says where.
+
+    Raises
+    ------
+    InputError : of type ``error``; it is not JSON, or nested too deeply to be read.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in result:
+                raise error(where, "no field may stand twice in one object", name)
+            result[name] = value
+        return result
+
+    def no_constant(name: str) -> Any:
+        raise error(where, "numbers must be finite", name)
+
     try:
         return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     except json.JSONDecodeError as problem:
-        where = f"{path}, line {problem.lineno}, column {problem.colno}"
-        raise error(where, f"not JSON: {problem.msg}") from None
+        place = f"{where}, line {problem.lineno}, column {problem.colno}"
+        raise error(place, f"not JSON: {problem.msg}") from None
     except RecursionError:
-        raise error(str(path), "nested too deeply") from None
+        raise error(where, "nested too deeply") from None
+    except ValueError as problem:  # a whole number of thousands of digits
+        raise error(where, f"not JSON: {problem}") from None
 
 
 class Fields:

@@ -53,7 +53,7 @@ class Ingest:
     ----------
     table : partition (as text) -> ledger, as the bytes of a :class:`schemas.DemandSnapshot`.
     clock : judges what is too far ahead.
-    query_types : the names that are known.
+    query_types : the names that are known at first.
     """
 
     def __init__(
@@ -66,13 +66,17 @@ class Ingest:
         self._table = table
         self._clock = clock
         self._settings = settings
-        self._decoder = EventDecoder(
-            max_bytes=settings.ingest.max_event_bytes,
-            bucket_s=settings.horizon.bucket_s,
-            query_types=query_types,
-        )
+        self.know(query_types)
         self._windowing = windowing_of(settings)
         self._partitions: dict[int, _Partition] = {}
+
+    def know(self, query_types: frozenset[str]) -> None:
+        """Count these query types from now on, and no others; what was counted stays."""
+        self._decoder = EventDecoder(
+            max_bytes=self._settings.ingest.max_event_bytes,
+            bucket_s=self._settings.horizon.bucket_s,
+            query_types=query_types,
+        )
 
     def resume(self, partition: int) -> int:
         """Load a partition's ledger from the table; return the offset to read from.

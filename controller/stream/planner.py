@@ -20,17 +20,8 @@ from pydantic import ValidationError
 
 from controller.clock import Clock
 from controller.demand.window import DemandWindow, WindowView
-from controller.domain.catalog import Catalog
 from controller.errors import BrokerError, MessageError, WorkerError
-from controller.horizon import (
-    begin,
-    conclude,
-    next_horizon_start_s,
-    overdue_start_s,
-    surge_start_s,
-    surging_types,
-    tick,
-)
+from controller.horizon import begin, conclude, tick
 from controller.kafka import KafkaConnection
 from controller.kill_points import passing
 from controller.logs import get_logger
@@ -44,6 +35,7 @@ from controller.records import (
 )
 from controller.router.tail import newest_plan
 from controller.settings import Settings, horizon_policy
+from controller.stream.agenda import Agenda
 from controller.stream.claims import Claims
 from controller.stream.codec import (
     ledger_of,
@@ -52,6 +44,7 @@ from controller.stream.codec import (
     plan_of,
     remembered,
 )
+from controller.stream.fleet_news import FleetNews
 from controller.stream.ingest import windowing_of
 from controller.stream.memory import PlannerMemory
 from controller.stream.solver import SolverProcess
@@ -71,6 +64,7 @@ class Planner:
 
     Parameters
     ----------
+    news : the catalog in force, and what was last said to run.
     num_partitions : of the source topic; demand is unknown until each was heard of.
     memory : what the estimators remember.
     """
@@ -78,7 +72,7 @@ class Planner:
     def __init__(
         self,
         settings: Settings,
-        catalog: Catalog,
+        news: FleetNews,
         clock: Clock,
         connection: KafkaConnection,
         num_partitions: int,
@@ -86,7 +80,7 @@ class Planner:
         solver: SolverProcess,
     ) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self._news = news
         self._clock = clock
         self._connection = connection
         self._num_partitions = num_partitions
@@ -94,14 +88,13 @@ class Planner:
         self._solver = solver
         horizon = settings.horizon
         self._policy = horizon_policy(settings)
-        self._patience_s = horizon.length_s + horizon.allowed_lateness_s + horizon.idle_timeout_s
+        patience_s = horizon.length_s + horizon.allowed_lateness_s + horizon.idle_timeout_s
+        self._agenda = Agenda(self._policy, horizon.bucket_s, patience_s)
         self._window = self._new_window()
         self._is_owner = False
         self._believed_from = 0
         self._tenure = 0
         self._state: PlannerState | None = None
-        self._held_start_s = -math.inf
-        self._looked_at_s = -math.inf
         self._polls_stood_down = 0
         self._claims = Claims(connection, settings.kafka.request_timeout_s)
         self._producer: AIOKafkaProducer | None = None
@@ -181,36 +174,14 @@ class Planner:
                 self._state = state
             return
         now_s = self._clock.now()
-        watermark_s = self._window.watermark_s(now_s)
         self._state = begin(self._state, self._window.since_s, self._policy)
-        start_s = next_horizon_start_s(self._state, watermark_s, self._policy)
-        if start_s is not None and start_s + self._policy.validity_s <= now_s:
-            start_s = None  # still catching up: a plan for a time that is over helps nobody
-        if start_s is None:
-            surge = self._surge(self._state, watermark_s, now_s)
-            if surge is not None:
-                await self._plan("surge", surge, now_s, tenure)
-                return
-            start_s = overdue_start_s(self._state, now_s, self._policy, self._patience_s)
-            if start_s is None or start_s <= self._held_start_s:
-                return
-            self._held_start_s = start_s
-        view = self._window.view(start_s - self._policy.horizon_s, start_s, now_s)
-        await self._plan("horizon", view, now_s, tenure)
-
-    def _surge(self, state: PlannerState, watermark_s: float, now_s: float) -> WindowView | None:
-        """Return the newest closed bucket, where demand runs away from the plan in it; each is looked at once."""
-        bucket_s = self._settings.horizon.bucket_s
-        start_s = surge_start_s(state, watermark_s, bucket_s, self._policy)
-        if start_s is None or start_s <= self._looked_at_s or start_s + self._policy.horizon_s < now_s:
-            return None
-        self._looked_at_s = start_s
-        view = self._window.view(start_s, start_s + bucket_s, now_s)
-        return view if surging_types(state, view, self._policy) else None
+        due = self._agenda.due(self._state, self._window, self._news, now_s)
+        if due is not None:
+            await self._plan(*due, now_s, tenure)
 
     async def _take_over(self) -> PlannerState:
         """Claim an epoch, and learn what is in force."""
-        fleet = self._catalog.fleet
+        fleet = self._news.catalog.fleet
         now_s = self._clock.now()
         claim = PlannerClaim(
             fleet=fleet, worker=socket.gethostname(), claimed_at=now_s if math.isfinite(now_s) else None
@@ -232,9 +203,10 @@ class Planner:
             start_s = math.floor(newest.horizon_start / self._policy.horizon_s) * self._policy.horizon_s
             if newest.decision.name == DecisionName.HOLD_UNKNOWN_DEMAND.value:
                 # Held, and open still: it is planned when its window closes, but not held a second time.
-                self._held_start_s = start_s
+                self._agenda.note_held(start_s)
                 start_s -= self._policy.horizon_s
-            state = replace(state, plan=plan, demand=demand, planned_start_s=start_s)
+            made_of = newest.input.catalog_hash
+            state = replace(state, plan=plan, demand=demand, planned_start_s=start_s, catalog_digest=made_of)
         log.info(
             "planner_took_over",
             fleet=fleet,
@@ -245,7 +217,8 @@ class Planner:
 
     async def _plan(self, trigger: Trigger, view: WindowView, now_s: float, tenure: int) -> None:
         assert self._state is not None  # noqa: S101 - the caller has one
-        state, effect = tick(self._state, TickInput(trigger, now_s, self._catalog, view), self._policy)
+        given = TickInput(trigger, now_s, self._news.catalog, view, self._news.fleet(now_s))
+        state, effect = tick(self._state, given, self._policy)
         if isinstance(effect, SolveRequest):
             answer = await self._solver.solve(effect)
             if tenure != self._tenure:

@@ -17,12 +17,14 @@ from controller.errors import WorkerError
 from controller.kafka import KafkaConnection
 from controller.kill_points import passing
 from controller.logs import get_logger
-from controller.settings import Settings
+from controller.settings import Settings, horizon_policy
 from controller.stream.clock_follower import follow_clock
 from controller.stream.credentials import faust_credentials
 from controller.stream.dead_letters import DeadLetters
+from controller.stream.fleet_news import FleetNews, NewsRecord
 from controller.stream.ingest import Decoded, Ingest
 from controller.stream.memory import PlannerMemory
+from controller.stream.news_follower import follow_news
 from controller.stream.planner import Planner
 from controller.stream.solver import SolverProcess
 from controller.stream.stall import LOOK_S, StallWatch
@@ -45,6 +47,7 @@ class Worker:
 
     Parameters
     ----------
+    catalog : of the file; the topic's own takes its place.
     source_partitions : of the source topic, as it is on the broker.
     """
 
@@ -61,9 +64,11 @@ class Worker:
         ledgers = self.app.Table(INGEST_TABLE, partitions=source_partitions, value_type=bytes)
         memory = PlannerMemory(self.app.Table(PLANNER_TABLE, partitions=1))
         self._ingest = Ingest(ledgers, self._clock, settings, frozenset(catalog.type_names))
+        self._news = FleetNews(catalog, horizon_policy(settings).validity_s, settings.horizon.max_skew_s)
+        self._is_news_known = asyncio.Event()
         self._planner = Planner(
             settings,
-            catalog,
+            self._news,
             self._clock,
             connection,
             source_partitions,
@@ -110,6 +115,9 @@ class Worker:
     # The two agents.
 
     async def _count(self, stream: Any) -> None:
+        await (
+            self._is_news_known.wait()
+        )  # an event of a type that only the topic's catalog has is not to be refused
         async for event in stream.events():
             chunk = cast(Chunk, event.value)
             partition = event.message.partition
@@ -152,6 +160,19 @@ class Worker:
                     await asyncio.sleep(0.005)
 
     # What runs beside Faust.
+
+    async def _take_news(self, record: NewsRecord) -> None:
+        """Take in a catalog or a fleet state; from then on ingest counts the types of the catalog in force."""
+        before = self._news.catalog
+        letter = self._news.take(record)
+        if self._news.catalog is not before:
+            self._ingest.know(frozenset(self._news.catalog.type_names))
+        if letter is not None:
+            await self._dead_letters.bury([letter])
+
+    async def _plan(self) -> None:
+        await self._is_news_known.wait()
+        await self._planner.run()
 
     async def _publish_demand(self) -> None:
         """Publish the totals that changed, and all of them from time to time: silence is news, too.
@@ -226,7 +247,8 @@ class Worker:
 
     def _parts(self) -> dict[str, Coroutine[Any, Any, Any]]:
         parts: dict[str, Coroutine[Any, Any, Any]] = {
-            "planner": self._planner.run(),
+            "planner": self._plan(),
+            "fleet news": follow_news(self._connection, self._take_news, self._is_news_known),
             "demand": self._publish_demand(),
             "stall watch": self._watch_for_stalls(),
             "faust": self.app.wait_until_stopped(),

@@ -14,7 +14,7 @@ ROWS = [
     ["controller.demand"],
     ["controller.optimizer"],
     ["controller.records"],
-    ["controller.service_levels"],
+    ["controller.service_levels", "controller.replan"],
     ["controller.horizon"],
     ["controller.simulate"],
     ["controller.yaml_file"],
@@ -33,6 +33,7 @@ PURE = (
     "controller.optimizer",
     "controller.records",
     "controller.service_levels",
+    "controller.replan",
     "controller.horizon",
 )
 CORE_MAY_NOT = {

@@ -25,6 +25,7 @@ from controller.settings import Settings, horizon_policy
 from controller.simulate.offline import BucketCounts, Offline, deterministic
 from controller.stream import planner as module
 from controller.stream.codec import plan_message
+from controller.stream.fleet_news import FleetNews
 from controller.stream.ingest import windowing_of
 from controller.stream.planner import Planner
 from controller.stream.snapshot_bytes import SnapshotWriter
@@ -161,7 +162,8 @@ async def live(world: World, chosen: Settings, *, restart_at: int | None = None)
     ledger = PartitionLedger(windowing_of(chosen), 0)
 
     def new_planner() -> Planner:
-        made = Planner(chosen, CATALOG, clock, KafkaConnection("nowhere:1"), 1, world, world)  # type: ignore[arg-type]
+        news = FleetNews(CATALOG, validity_s=120.0, max_skew_s=20.0)
+        made = Planner(chosen, news, clock, KafkaConnection("nowhere:1"), 1, world, world)  # type: ignore[arg-type]
         made.own(0)
         return made
 

@@ -1,0 +1,88 @@
+"""Catalogs and fleet states, from a record's bytes to the core's own values, or to a reason why not."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from controller.domain.catalog import Catalog, read_catalog
+from controller.domain.entities import DeploymentKey
+from controller.domain.observed_fleet import ObservedFleet
+from controller.domain.reading import parse_json
+from controller.errors import CatalogError, InputError, MessageError
+from schemas import Catalog as CatalogMessage
+from schemas import FleetState, Message
+
+M = TypeVar("M", bound=Message)
+
+
+def catalog_of(raw: bytes | None, fleet: str) -> Catalog:
+    """Read the catalog of a fleet.
+
+    Raises
+    ------
+    MessageError : ``empty``, ``invalid``, ``other_fleet`` or ``inconsistent``, with place, rule and value.
+    """
+    text = _text(raw)
+    _require_fleet(_message(text, CatalogMessage).fleet, fleet)
+    try:
+        return read_catalog(parse_json(text, "record", CatalogError))
+    except CatalogError as error:
+        raise _refusal("inconsistent", error) from None
+
+
+def observed_fleet_of(raw: bytes | None, fleet: str) -> ObservedFleet:
+    """Read what runs in a fleet.
+
+    Raises
+    ------
+    MessageError : as of :func:`catalog_of`.
+    """
+    state = _message(_text(raw), FleetState)
+    _require_fleet(state.fleet, fleet)
+    replicas: dict[DeploymentKey, int] = {}
+    for number, reported in enumerate(state.replicas):
+        key = DeploymentKey(reported.model, reported.gpu_tier, reported.tp, reported.pp)
+        if key in replicas:
+            rule = "no deployment may stand twice"
+            raise MessageError("inconsistent", f"replicas[{number}]", rule, key.id)
+        replicas[key] = reported.ready + reported.pending
+    return ObservedFleet(
+        state.as_of, MappingProxyType(replicas), MappingProxyType(dict(state.gpus_available))
+    )
+
+
+def _text(raw: bytes | None) -> str:
+    if not raw:
+        raise MessageError("empty", "record", "must not be empty")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise MessageError("invalid", "record", f"must be UTF-8: {error}") from None
+
+
+def _message(text: str, kind: type[M]) -> M:
+    """Return what a record says, by its schema alone; text that is no JSON is told of first, in words of our own."""
+    try:
+        parse_json(text, "record", InputError)
+        return kind.model_validate_json(text)
+    except InputError as error:
+        raise _refusal("invalid", error) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise MessageError("invalid", where, str(first["msg"]), first["input"]) from None
+
+
+def _require_fleet(found: str, fleet: str) -> None:
+    if found != fleet:
+        raise MessageError("other_fleet", "fleet", f"must be {fleet!r}", found)
+
+
+def _refusal(reason: str, error: InputError) -> MessageError:
+    """Say the same as an error, with the reason that dead letters carry."""
+    if error.value is None:
+        return MessageError(reason, error.where, error.rule)
+    return MessageError(reason, error.where, error.rule, error.value)
