@@ -6,6 +6,7 @@ what is planned for go down no faster than it should. (docs/mathematics.md, "Dem
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from controller.demand.window import DemandState, TypeWindow, WindowView
 
 RECENT_BUCKETS = 3
 """Buckets at the end of a window that may overrule it, where they are beyond its margin."""
-_NOTHING = TypeWindow(DemandState.UNKNOWN, Totals(), ())
+_NOTHING = TypeWindow(DemandState.UNKNOWN, Totals(), array("d"))
 NUM_SCENARIOS = 17
 """A prime: types go through their quantiles by strides of their own, so that no two of them rise and fall together."""
 
@@ -111,7 +112,10 @@ def estimate_all(
 
     totals = _totals(view, names)
     heard = np.isfinite(totals[:, 0])
-    prior = np.array([(p.rate_per_s, p.input_tokens, p.output_tokens) for p in priors.values()])
+    prior = np.empty((len(names), 3))
+    prior[:, 0] = [p.rate_per_s for p in priors.values()]
+    prior[:, 1] = [p.input_tokens for p in priors.values()]
+    prior[:, 2] = [p.output_tokens for p in priors.values()]
     means_before = tokens.means(rows["tokens"], prior[:, 1:])
     work = tokens.in_mean_requests(totals, means_before, policy.output_weight)
     state = estimator.observe(_inner(rows, "estimator."), totals[:, 0], work)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -21,10 +21,10 @@ def bucket_counts(view: WindowView, types: Sequence[str]) -> Floats:
     """Return the requests (N, buckets) of each type in each bucket of the view; NaN where nothing was heard of it."""
     # All types of a view have the same buckets.
     buckets = next((len(found.bucket_counts) for found in view.types.values()), 0)
-    nothing = (math.nan,) * buckets
-    rows = [view.types[name].bucket_counts if name in view.types else nothing for name in types]
-    flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(types) * buckets)
-    return flat.reshape(len(types), buckets)
+    nothing = array("d", [math.nan]) * buckets
+    found = [view.types.get(name) for name in types]
+    rows = b"".join([nothing if window is None else window.bucket_counts for window in found])
+    return np.frombuffer(rows, dtype=np.float64).reshape(len(types), buckets)
 
 
 def dispersion(counts: Floats) -> Floats:

@@ -6,6 +6,7 @@ Snapshots are absolute, so the view is rebuilt from any of them in any order; on
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,14 +35,15 @@ class PartitionProgress:
 class TypeWindow:
     """One query type in one window.
 
-    ``bucket_counts`` are the requests of each bucket, oldest first; a bucket without a record counts 0. ``heard_share``
+    ``bucket_counts`` are the requests of each bucket, oldest first, as doubles that NumPy takes as they are; a bucket
+    without a record counts 0. ``heard_share``
     is the share of the window up to which the type was heard of: below 1 where it then fell silent, for longer than
     its heartbeats and its requests can explain.
     """
 
     state: DemandState
     totals: Totals
-    bucket_counts: tuple[int, ...]
+    bucket_counts: array[float]
     heard_share: float = 1.0
 
 
@@ -170,7 +172,7 @@ class DemandWindow:
                 state = DemandState.UNKNOWN
             elif _at_least(total.count) / heard_buckets * silent_buckets >= SILENT_REQUESTS:
                 heard_share = heard_buckets / len(counts)
-        return TypeWindow(state, total, tuple(counts), heard_share)
+        return TypeWindow(state, total, array("d", counts), heard_share)
 
     def _progress(self) -> Iterable[PartitionProgress]:
         for partition in sorted(self._ledgers):

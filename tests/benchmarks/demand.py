@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 
 import click
 import numpy as np
@@ -23,7 +24,7 @@ def window(at: int, names: list[str], rng: np.random.Generator) -> WindowView:
     counts = rng.poisson(4.0, (len(names), BUCKETS))
     types = {
         name: TypeWindow(
-            DemandState.OBSERVED, Totals(sum(row), sum(row), 500 * sum(row), 100 * sum(row)), tuple(row)
+            DemandState.OBSERVED, Totals(sum(row), sum(row), 500 * sum(row), 100 * sum(row)), array("d", row)
         )
         for name, row in zip(names, counts.tolist(), strict=True)
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import replace
 
 import pytest
@@ -69,8 +70,10 @@ SMALL, LARGE = DeploymentKey("m", "gpu", 1, 1), DeploymentKey("m", "gpu", 2, 1)
 def view(start_s: float = T, count: int = 7200) -> WindowView:
     """Return a window with requests of chat, and of code nothing but a heartbeat."""
     types = {
-        "chat": TypeWindow(DemandState.OBSERVED, Totals(count, count, 100 * count, 2 * count), (count,)),
-        "code": TypeWindow(DemandState.IDLE, Totals(1, 0, 0, 0), (0,)),
+        "chat": TypeWindow(
+            DemandState.OBSERVED, Totals(count, count, 100 * count, 2 * count), array("d", [count])
+        ),
+        "code": TypeWindow(DemandState.IDLE, Totals(1, 0, 0, 0), array("d", [0])),
     }
     progress = (PartitionProgress(0, 601, start_s + 300.0), PartitionProgress(1, 7, None))
     return WindowView(start_s, start_s + 300.0, 1.0, True, types, progress, ())

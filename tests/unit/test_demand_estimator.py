@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ def seen(
     count: int, input_tokens: int = 0, output_tokens: int = 0, buckets: tuple[int, ...] = ()
 ) -> TypeWindow:
     state = DemandState.OBSERVED if count else DemandState.IDLE
-    return TypeWindow(state, Totals(1, count, input_tokens, output_tokens), buckets or (count,))
+    return TypeWindow(state, Totals(1, count, input_tokens, output_tokens), array("d", buckets or (count,)))
 
 
 class Chat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_poisson_traffic_on_its_plan_hardly_ever_looks_like_a_surge() -> None:
 
 def test_burstiness_is_taken_inside_the_window_and_without_what_is_to_be_judged() -> None:
     counts = (10, 30, 10, 30, 10, 30, 500)
-    types = {"chat": TypeWindow(DemandState.OBSERVED, Totals(1, sum(counts), 0, 0), counts)}
+    types = {"chat": TypeWindow(DemandState.OBSERVED, Totals(1, sum(counts), 0, 0), array("d", counts))}
     view = WindowView(0.0, 70.0, 1.0, True, types, (), ())
     assert dispersion(bucket_counts(view, ["chat", "other"])[:, :-1]).tolist() == pytest.approx(
         [120 / 20, 1.0]

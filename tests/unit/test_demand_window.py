@@ -27,7 +27,7 @@ def test_totals_of_all_partitions_are_added_up() -> None:
         (ledger(0, ("chat", 5, 2)), False), (ledger(1, ("chat", 15, 3), ("code", 25, 1)), False)
     ).view(T, T + 30, T + 30)
     assert view.types["chat"].totals == Totals(2, 5, 500, 250)
-    assert view.types["chat"].bucket_counts == (2, 3, 0)
+    assert view.types["chat"].bucket_counts.tolist() == [2, 3, 0]
     assert view.types["code"].state is DemandState.OBSERVED
 
 

@@ -1,5 +1,6 @@
 """The pure tick: every way in which it may end, each with its reason, and one plan each time."""
 
+from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,7 @@ def view(count: int | None, start_s: float = T, **changes: Any) -> WindowView:
     types = {}
     if count is not None:
         state = DemandState.OBSERVED if count else DemandState.IDLE
-        types["chat"] = TypeWindow(state, Totals(1, count, 100 * count, 0), (count,))
+        types["chat"] = TypeWindow(state, Totals(1, count, 100 * count, 0), array("d", [count]))
     made = WindowView(
         start_s, start_s + 300.0, 1.0, True, types, (PartitionProgress(0, 7, start_s + 300.0),), ()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -305,6 +306,6 @@ def test_a_partial_bucket_at_the_beginning_is_scaled_and_not_read_as_whole() -> 
 
 def test_which_types_surge_is_told_with_rates() -> None:
     offline, _ = played(lambda _: 100, horizons=3)
-    seen = {"chat": TypeWindow(DemandState.OBSERVED, Totals(1, 800, 0, 0), (800,))}
+    seen = {"chat": TypeWindow(DemandState.OBSERVED, Totals(1, 800, 0, 0), array("d", [800]))}
     view = WindowView(T, T + 10.0, 1.0, True, seen, (), ())
     assert surging_types(offline.state, view, POLICY)["chat"] == pytest.approx(80, rel=0.1)
