@@ -39,5 +39,5 @@ class FleetState(Message):
     as_of: UtcTime
     replicas: list[ReplicaState]
     gpus_available: dict[Name, Count] = Field(
-        default={}, description="per tier; overrides the catalog's `available`"
+        default={}, description="per tier, in use or not; overrides the catalog's `available`"
     )

@@ -30,7 +30,7 @@ def catalog_of(raw: bytes | None, fleet: str) -> Catalog:
     try:
         return read_catalog(parse_json(text, "record", CatalogError))
     except CatalogError as error:
-        raise _refusal("inconsistent", error) from None
+        raise MessageError("inconsistent", "", str(error)) from None  # it says place, rule and value itself
 
 
 def observed_fleet_of(raw: bytes | None, fleet: str) -> ObservedFleet:
@@ -69,7 +69,7 @@ def _message(text: str, kind: type[M]) -> M:
         parse_json(text, "record", InputError)
         return kind.model_validate_json(text)
     except InputError as error:
-        raise _refusal("invalid", error) from None
+        raise MessageError("invalid", "", str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
@@ -79,10 +79,3 @@ def _message(text: str, kind: type[M]) -> M:
 def _require_fleet(found: str, fleet: str) -> None:
     if found != fleet:
         raise MessageError("other_fleet", "fleet", f"must be {fleet!r}", found)
-
-
-def _refusal(reason: str, error: InputError) -> MessageError:
-    """Say the same as an error, with the reason that dead letters carry."""
-    if error.value is None:
-        return MessageError(reason, error.where, error.rule)
-    return MessageError(reason, error.where, error.rule, error.value)

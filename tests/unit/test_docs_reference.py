@@ -64,7 +64,7 @@ def test_every_field_of_the_tick_line_is_explained() -> None:
 
 def test_every_reason_for_a_dead_letter_is_explained() -> None:
     raised = set()
-    for path in ("codec.py", "event_decoder.py", "ingest.py"):
+    for path in ("codec.py", "event_decoder.py", "fleet_codec.py", "ingest.py"):
         for call in calls(ROOT / "controller" / "stream" / path, "MessageError"):
             reason = call.args[0]
             assert isinstance(reason, ast.Constant)
