@@ -115,9 +115,8 @@ class Worker:
     # The two agents.
 
     async def _count(self, stream: Any) -> None:
-        await (
-            self._is_news_known.wait()
-        )  # an event of a type that only the topic's catalog has is not to be refused
+        # An event of a type that only the topic's catalog has is not to be refused.
+        await self._is_news_known.wait()
         async for event in stream.events():
             chunk = cast(Chunk, event.value)
             partition = event.message.partition
