@@ -32,11 +32,16 @@ class Watch:
     Parameters
     ----------
     on_letter : given each dead letter.
+
+    Attributes
+    ----------
+    risen_s : partition -> when a worker first told of its newest offset, s since the epoch, however late that is read.
     """
 
     bootstrap: str
     on_letter: Callable[[dict[str, Any]], None]
     newest: dict[int, dict[str, Any]] = field(default_factory=dict)
+    risen_s: dict[int, float] = field(default_factory=dict)
     unchecked: list[Tallies] = field(default_factory=list)
     plans: list[dict[str, Any]] = field(default_factory=list)
     claims: int = 0
@@ -51,7 +56,7 @@ class Watch:
             while True:
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
                     for record in records:
-                        self._take(tp.topic, record.value)
+                        self._take(tp.topic, record.value, record.timestamp / 1000.0)
                     self._reached[tp] = records[-1].offset + 1
         finally:
             await consumer.stop()
@@ -69,7 +74,7 @@ class Watch:
             lambda: all(self._reached[tp] >= end for tp, end in ends.items()), "the watch to catch up"
         )
 
-    def _take(self, topic: str, raw: bytes) -> None:
+    def _take(self, topic: str, raw: bytes, told_s: float) -> None:
         if topic == CLAIMS:
             self.claims += 1
             return
@@ -79,13 +84,15 @@ class Watch:
         elif topic == DEAD_LETTERS:
             self.on_letter(said)
         else:
-            self._take_snapshot(said)
+            self._take_snapshot(said, told_s)
 
-    def _take_snapshot(self, said: dict[str, Any]) -> None:
+    def _take_snapshot(self, said: dict[str, Any], told_s: float) -> None:
         partition, next_offset = said["partition"], said["next_offset"]
         outcomes = tuple(said[name] for name in OUTCOMES)
         self.unchecked.append(Tallies(partition, next_offset, outcomes, said["skipped"]))
         known = self.newest.get(partition)
+        if known is None or next_offset > known["next_offset"]:
+            self.risen_s[partition] = told_s
         if known is None or next_offset >= known["next_offset"]:
             self.newest[partition] = said
 
