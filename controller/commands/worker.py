@@ -49,9 +49,12 @@ def worker_command(config: Path | None, bootstrap: str | None) -> None:
     \b
         coxswain worker --config coxswain.yaml
 
-    Ctrl-C or SIGTERM stops it. Killing it is safe: what it counted is counted, and the plan in force stays.
+    Ctrl-C or SIGTERM stops it. Killing it is safe: what it counted is counted, and the plan in force stays. SIGUSR1 has
+    the worker that plans make the plan in force anew.
     """
-    signal.signal(signal.SIGTERM, _nothing_to_stop_yet)  # until the worker takes care of it itself
+    # Until the worker takes care of them itself.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _nothing_to_stop_yet)
     settings = read_settings(config, bootstrap)
     try:
         asyncio.run(_run(settings))

@@ -26,6 +26,11 @@ class Agenda:
         self._patience_s = patience_s
         self._held_start_s = -math.inf
         self._looked_at_s = -math.inf
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Have the plan in force made anew, by hand, as soon as there is one and demand is not behind."""
+        self._is_asked = True
 
     def note_held(self, start_s: float) -> None:
         """Take note that the horizon from ``start_s`` on was held: it is planned yet, but not held a second time."""
@@ -47,8 +52,11 @@ class Agenda:
             return "horizon", window.view(start_s - policy.horizon_s, start_s, now_s)
         overdue_s = overdue_start_s(state, now_s, policy, self._patience_s)
         if overdue_s is None:
-            trigger = replan_trigger(state, news.catalog, news.fleet(now_s), now_s, policy)
+            trigger: Trigger | None = replan_trigger(state, news.catalog, news.fleet(now_s), now_s, policy)
+            if trigger is None and self._is_asked and state.demand:
+                trigger = "manual"
             if trigger is not None:
+                self._is_asked = False  # any plan that is made anew is what was asked for
                 end_s = replan_start_s(state, watermark_s, self._bucket_s, policy)
                 return trigger, window.view(end_s - self._bucket_s, end_s, now_s)
         surge = self._surge(state, window, watermark_s, now_s)

@@ -123,6 +123,12 @@ class Planner:
         self._tenure += 1
         self._state = None
 
+    def ask(self) -> None:
+        """Plan anew without a cause, where planning is ours: somebody wants it."""
+        log.info("plan_asked_for", is_planner=self._is_owner)
+        if self._is_owner:
+            self._agenda.ask()
+
     def take(self, chunk: Chunk) -> None:
         """Apply the newest snapshot of each source partition in a chunk of the demand topic."""
         windowing = windowing_of(self._settings)

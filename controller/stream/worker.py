@@ -224,6 +224,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._planner.ask)
         told = asyncio.create_task(stopping.wait(), name="signal")
         starting = asyncio.create_task(self.app.start(), name="start")
         await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)

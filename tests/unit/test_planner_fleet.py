@@ -142,3 +142,27 @@ async def test_while_demand_is_behind_the_hold_is_what_fits(planning: Planning) 
     assert (held.trigger, held.decision.name, gpus(held)) == ("horizon", "hold_unknown_demand", 1)
     await planning.settle()
     assert (len(planning.broker.plans), planning.solver.asked) == (2, 1)
+
+
+async def test_a_plan_that_is_asked_for_is_made_anew_once_and_by_whoever_plans_alone(
+    planning: Planning,
+) -> None:
+    planning.planner.ask()
+    first = await first_plan(planning)
+    await planning.settle()
+    assert [plan.trigger for plan in planning.broker.plans] == ["horizon"], "it was not ours to plan"
+    planning.planner.ask()
+    planning.planner.ask()
+    anew = (await planning.plans(2))[-1]
+    assert (anew.trigger, anew.horizon_end) == ("manual", first.horizon_end)
+    assert len(planning.broker.plans) == 2
+
+
+async def test_a_plan_that_is_asked_for_before_there_is_one_comes_after_the_first(planning: Planning) -> None:
+    planning.planner.own(0)
+    planning.planner.ask()
+    await planning.settle()
+    assert planning.broker.plans == []
+    planning.clock.advance(T + 75)
+    planning.tell(60)
+    assert [plan.trigger for plan in await planning.plans(2)] == ["horizon", "manual"]
