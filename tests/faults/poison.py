@@ -79,8 +79,9 @@ async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
         peak_mb = max(peak_mb, _rss_mb(worker))
     await world.settle()
     flooded_s = time.monotonic() - began_s
-    answer_s = await _one_good(world, dice)
+    # What we have not read yet keeps us, not the worker, from the next event.
     await until(lambda: not expected.open, "every dead letter", alive=[worker])
+    answer_s = await _one_good(world, dice)
     after = _sums(world)
     outcome.landed = "refused"
     outcome.recovery_s = answer_s
@@ -127,10 +128,7 @@ async def _send_piece(world: FaultWorld, dice: Random, expected: _Expected) -> i
 
 
 async def _one_good(world: FaultWorld, dice: Random) -> float:
-    """Send one good event; return how long it takes to be counted, s.
-
-    By the worker's own time stamps: after a flood we are busy with its dead letters for longer than the worker is.
-    """
+    """Send one good event; return how long it takes to be counted, s, by the worker's own time stamp."""
     began_s = time.time()
     await world.load.send([(0, json.dumps(good(dice, world.load.reached_s)).encode())])
     await world.settle()
