@@ -18,6 +18,7 @@ solver_failed_kept_last the plan in force, re-routed for the new demand where th
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,7 @@ from controller.domain.evaluate import Evaluation, evaluate
 from controller.domain.instance import Instance
 from controller.domain.plan import Plan, incumbent_of
 from controller.domain.plan_diff import PlanDiff
-from controller.errors import InstanceError
+from controller.errors import InstanceError, SolverRejectedError
 from controller.optimizer.reroute import reroute
 from controller.optimizer.scenarios import ExpectedCost, Scenarios
 from controller.records import (
@@ -270,9 +271,11 @@ def _in_force(pending: PendingTick, plan: Plan) -> tuple[Plan, Evaluation] | Non
     instance = pending.instance
     as_it_is = plan.within(instance)
     candidates = [(as_it_is, evaluate(instance, as_it_is))]
-    rerouted = reroute(instance, plan, clock=lambda: 0.0)
-    if rerouted.plan is not None and rerouted.evaluation is not None:
-        candidates.append((rerouted.plan, rerouted.evaluation))
+    # A catalog whose numbers are many orders of magnitude apart leaves it nothing but rounding.
+    with suppress(SolverRejectedError):
+        rerouted = reroute(instance, plan, clock=lambda: 0.0)
+        if rerouted.plan is not None and rerouted.evaluation is not None:
+            candidates.append((rerouted.plan, rerouted.evaluation))
     feasible = [candidate for candidate in candidates if candidate[1].is_feasible]
     return min(feasible, key=lambda candidate: _cost_usd(pending, *candidate), default=None)
 

@@ -17,6 +17,8 @@ from controller.domain.catalog import Catalog
 from controller.domain.plan import Plan
 
 LEAST_LEVEL, LARGEST_LEVEL = 0.5, 0.999
+LONGEST_LEAD = 288
+"""Horizons: weights that were written down in bytes take forever to load, and are not to be remembered that long."""
 _SHORTEST_WAIT = 0.05
 """Of the delay SLO: what is left to wait where service takes all of it."""
 
@@ -76,7 +78,7 @@ def leads_of(catalog: Catalog, horizon_s: float) -> tuple[int, ...]:
     What is started at T serves from T + S to the S of the next plan, so from half a horizon on, the one after the next
     sees more of it than the next does.
     """
-    ready = 1 + math.floor(startup_s(catalog) / horizon_s + 0.5)
+    ready = min(1 + math.floor(startup_s(catalog) / horizon_s + 0.5), LONGEST_LEAD)
     return (1,) if ready == 1 else (1, ready)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +15,8 @@ from controller.errors import CatalogError, InputError, MessageError
 from schemas import Catalog as CatalogMessage
 from schemas import FleetState, Message
 
+SMALLEST, LARGEST = 1e-15, 1e15
+"""Of the numbers in a catalog, beside 0."""
 M = TypeVar("M", bound=Message)
 
 
@@ -27,8 +29,10 @@ def catalog_of(raw: bytes | None, fleet: str) -> Catalog:
     """
     text = _text(raw)
     _require_fleet(_message(text, CatalogMessage).fleet, fleet)
+    data = parse_json(text, "record", CatalogError)
+    _require_sane_numbers(data, "")
     try:
-        return read_catalog(parse_json(text, "record", CatalogError))
+        return read_catalog(data)
     except CatalogError as error:
         raise MessageError("inconsistent", "", str(error)) from None  # it says place, rule and value itself
 
@@ -74,6 +78,18 @@ def _message(text: str, kind: type[M]) -> M:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
         raise MessageError("invalid", where, str(first["msg"]), first["input"]) from None
+
+
+def _require_sane_numbers(data: Any, where: str) -> None:
+    """Refuse numbers that nothing in a fleet can have: products of them are infinite, and no plan can be priced."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            _require_sane_numbers(value, f"{where}.{name}" if where else name)
+    elif isinstance(data, list):
+        for position, value in enumerate(data):
+            _require_sane_numbers(value, f"{where}[{position}]")
+    elif isinstance(data, int | float) and data != 0 and not SMALLEST <= data <= LARGEST:
+        raise MessageError("invalid", where, f"must be 0, or from {SMALLEST:g} to {LARGEST:g}", data)
 
 
 def _require_fleet(found: str, fleet: str) -> None:

@@ -74,6 +74,8 @@ BAD_CATALOGS = [
     (small_catalog(budget_usd_per_h=-1), "invalid", "budget_usd_per_h: Input should be greater than or equal to 0"),
     (small_catalog(budget_usd_per_h=10**400), "invalid", "budget_usd_per_h"),
     (small_catalog(schema="catalog/2"), "invalid", "schema"),
+    (small_catalog(budget_usd_per_h=1e16), "invalid", "budget_usd_per_h: must be 0, or from 1e-15 to 1e+15, got 1e+16"),
+    (small_catalog(unmet_penalty_usd=1e-300), "invalid", "query_types[0].unmet_penalty_usd: must be 0, or"),
     (small_catalog(fleet="other"), "other_fleet", "fleet: must be 'main', got 'other'"),
     (
         small_catalog(("chat", "chat")),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from controller import horizon
 from controller.demand.counting import Totals
 from controller.demand.memory import DemandMemory
 from controller.demand.policy import DemandPolicy
@@ -16,6 +18,7 @@ from controller.demand.window import DemandState, TypeWindow, WindowView
 from controller.domain.catalog import Catalog, read_catalog
 from controller.domain.entities import DeploymentKey
 from controller.domain.observed_fleet import ObservedFleet
+from controller.errors import SolverRejectedError
 from controller.horizon import conclude, tick
 from controller.records import (
     DecisionName,
@@ -29,6 +32,7 @@ from controller.records import (
     Trigger,
 )
 from controller.replan import gpu_limits, gpus_used, replan_start_s, replan_trigger
+from controller.service_levels import LONGEST_LEAD, leads_of
 from controller.simulate.offline import deterministic
 from tests.small_catalog import small_catalog
 
@@ -52,7 +56,9 @@ def failed(_: SolveRequest) -> SolverFailure:
 
 
 def view(end_s: float, count: int | None = None) -> WindowView:
-    window = TypeWindow(DemandState.OBSERVED, Totals(1, count or 0, 100 * (count or 0), 0), (count or 0,))
+    window = TypeWindow(
+        DemandState.OBSERVED, Totals(1, count or 0, 100 * (count or 0), 0), array("d", [count or 0])
+    )
     return WindowView(end_s - 300.0, end_s, 1.0, True, {} if count is None else {"chat": window}, (), ())
 
 
@@ -192,3 +198,20 @@ def test_limits_are_those_that_are_reported_and_the_catalogs_for_the_rest() -> N
 )
 def test_a_plan_anew_starts_within_the_horizon_that_was_planned(watermark_s: float, start_s: float) -> None:
     assert replan_start_s(busy(), T + watermark_s, 10.0, POLICY) == T + start_s
+
+
+def test_a_catalog_that_makes_no_sense_is_planned_by_as_well_as_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_bytes = small_catalog(switching={"start_s": 60.0, "load_gb_per_s": 1.0})
+    in_bytes["models"][0]["weights_gb"] = 16e9
+    world = read_catalog(in_bytes)
+    assert leads_of(world, 300.0) == (1, LONGEST_LEAD)
+    assert ticked(busy(), "catalog", None, failed, world=world)[1].plan.gpus == 0, "nothing can be run"
+
+    def lost_in_rounding(*_: Any, **__: Any) -> None:
+        raise SolverRejectedError("its own plan breaks constraints")
+
+    state = busy()
+    monkeypatch.setattr(horizon, "reroute", lost_in_rounding)
+    assert ticked(state, "capacity", fleet(16), failed)[1].plan == state.plan
