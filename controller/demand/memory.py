@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from controller.demand.forecasters import Arrays
 
-FORMAT = "demand-memory/3"
+FORMAT = "demand-memory/4"
 _HALF = "float16"
 
 

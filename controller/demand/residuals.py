@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from controller.demand.forecasters import Floats
 
-KEPT = 96
-"""W: a third of a day of five-minute windows. With more the spread lags behind the hour, with fewer it is noise."""
+KEPT = 120
+"""W: ten hours of five-minute windows. With more the spread lags behind the hour, with fewer it is noise."""
 PRIOR_SPREAD = 0.15
 """Relative error that is assumed, beside the Poisson one, before errors were seen."""
 TRUSTED = 40

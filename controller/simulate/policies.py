@@ -17,8 +17,9 @@ from controller.demand.distribution import Estimator
 from controller.demand.forecasters import Bools, Floats
 
 SCENARIOS = 64
-START_SHARE = 0.5
-"""Share of a start that one window must pay for: of the two that a start and the stop after it are spread over."""
+START_SHARE = 0.45
+"""Share of a start that one window must pay for: a little less than half, since a start and the stop after it are
+spread over two."""
 
 
 @dataclass(frozen=True, slots=True)
