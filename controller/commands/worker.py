@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 import click
@@ -22,18 +20,12 @@ from controller.commands.options import (
 )
 from controller.domain.catalog import read_catalog
 from controller.errors import CatalogError, SettingsError, WorkerError
+from controller.interpreter import tune_interpreter
 from controller.logs import get_logger
 from controller.settings import Settings
 from controller.yaml_file import load_yaml
 
 log = get_logger(__name__)
-
-_YOUNG_OBJECTS = 100_000
-"""Between two looks for cycles. A chunk is tens of thousands of tuples that all live until it is counted: at Python's
-default of 700, looking through them again and again takes a fifth of the worker's time, and finds nothing."""
-_THREAD_TURN_S = 0.001
-"""The thread that fetches is busy at high rates, and the planner waits for it whenever it has sent something; at
-Python's default of 5 ms a turn, a dozen waits make the tail of the time from a closed horizon to its plan."""
 
 
 @click.command("worker")
@@ -82,7 +74,5 @@ async def _run(settings: Settings) -> None:
     connection = connection_of(settings, "coxswain-worker")
     partitions = await source_partitions(connection, settings.app_id)
     worker = Worker(settings, catalog, connection, partitions)
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(_YOUNG_OBJECTS)
-    sys.setswitchinterval(_THREAD_TURN_S)
+    tune_interpreter()
     await worker.run()

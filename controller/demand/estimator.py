@@ -7,7 +7,7 @@ what is planned for go down no faster than it should. (docs/mathematics.md, "Dem
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -110,7 +110,8 @@ def estimate_all(
     signature = f"{policy.estimator} {margin.leads} {window_s:g}"
     rows = memory.rows_of(names, fresh, signature)
 
-    totals = _totals(view, names)
+    windows = [view.types.get(name, _NOTHING) for name in names]
+    totals = _totals(view, windows)
     heard = np.isfinite(totals[:, 0])
     prior = np.empty((len(names), 3))
     prior[:, 0] = [p.rate_per_s for p in priors.values()]
@@ -163,7 +164,7 @@ def estimate_all(
         count / window_s if is_heard else None
         for count, is_heard in zip(totals[:, 0].tolist(), heard, strict=True)
     ]
-    states = [view.types[name].state if name in view.types else DemandState.UNKNOWN for name in names]
+    states = [window.state for window in windows]
     columns = (
         names, states, planned.tolist(), spread.tolist(), means[:, 0].tolist(), means[:, 1].tolist(), observed,
         forecast.tolist(), levels, targets.reasons.tolist(), index.tolist(),
@@ -227,17 +228,16 @@ def _with_margin(
     return np.maximum(expected, 0.0), "forecast"
 
 
-def _totals(view: WindowView, names: tuple[str, ...]) -> Floats:
+def _totals(view: WindowView, windows: Sequence[TypeWindow]) -> Floats:
     """Return requests, input and output tokens (N, 3) of a whole window; NaN where nothing is known."""
-    found = [view.types.get(name, _NOTHING) for name in names]
-    sums = [window.totals for window in found]
-    totals = np.empty((len(names), 3))
+    sums = [window.totals for window in windows]
+    totals = np.empty((len(windows), 3))
     totals[:, 0] = [total.count for total in sums]
     totals[:, 1] = [total.input_tokens for total in sums]
     totals[:, 2] = [total.output_tokens for total in sums]
-    watched = (view.coverage or 1.0) - (1.0 - np.array([window.heard_share for window in found]))
+    watched = (view.coverage or 1.0) - (1.0 - np.array([window.heard_share for window in windows]))
     totals /= np.maximum(watched, 1e-3)[:, None]
-    totals[[window.state is DemandState.UNKNOWN for window in found]] = np.nan
+    totals[[window.state is DemandState.UNKNOWN for window in windows]] = np.nan
     return totals
 
 

@@ -27,6 +27,7 @@ TRUSTED = 40
 """Errors after which the prior counts for nothing."""
 UPPER = 0.8413
 """Level of one standard deviation above the mean of a normal distribution."""
+_SIDES = np.array([[1.0 - UPPER, UPPER]])
 _LARGEST = 60_000.0
 _NORMAL = NormalDist()
 
@@ -90,7 +91,8 @@ class Spread:
 
     def stddev(self) -> Floats:
         """Return the standard deviation (N,) of the counts, in requests: half of what the middle 68 % span."""
-        span: Floats = self.quantile(UPPER) - self.quantile(1.0 - UPPER)
+        sides = self._at(_SIDES, _normal_quantile(_SIDES))
+        span: Floats = sides[:, 1] - sides[:, 0]
         return span / 2.0
 
     def _at(self, tau: Floats, z: Floats) -> Floats:
@@ -106,11 +108,13 @@ class Spread:
         trust = np.minimum(self.number[:, None] / TRUSTED, 1.0)
         prior = np.sqrt((PRIOR_SPREAD * forecast) ** 2 + forecast)
         own = self._error(np.clip(tau, 1.0 - outermost, outermost))
-        sides = self._error(np.array([[1.0 - UPPER, UPPER]]))
-        middle = (sides[:, 1:] - sides[:, :1]) / 2.0
-        tail = (z - inner_z) * (trust * middle + (1 - trust) * prior)
-        quantiles: Floats = np.maximum(forecast + trust * own + (1 - trust) * inner_z * prior + tail, 0.0)
-        return quantiles
+        quantiles: Floats = forecast + trust * own + (1 - trust) * inner_z * prior
+        beyond = z - inner_z
+        if beyond.any():
+            sides = self._error(_SIDES)
+            middle = (sides[:, 1:] - sides[:, :1]) / 2.0
+            quantiles += beyond * (trust * middle + (1 - trust) * prior)
+        return np.maximum(quantiles, 0.0)
 
     def _error(self, tau: Floats) -> Floats:
         """Return the errors (N, L) not exceeded with probability ``tau``, in requests; 0 where there are none."""

@@ -14,6 +14,7 @@ from controller.demand.memory import DemandMemory
 from controller.demand.policy import DemandPolicy
 from controller.demand.rules import ESTIMATORS
 from controller.demand.window import DemandState, TypeWindow, WindowView
+from controller.interpreter import tune_interpreter
 
 WINDOW_S = 300.0
 BUCKETS = 30
@@ -38,6 +39,7 @@ def window(at: int, names: list[str], rng: np.random.Generator) -> WindowView:
 @click.option("--estimator", type=click.Choice(ESTIMATORS), default="mean_reverting", show_default=True)
 def main(num: int, windows: int, leads: int, estimator: str) -> None:
     """Print CPU milliseconds of a tick, from window to estimates, and bytes of state at the beginning and the end."""
+    tune_interpreter()  # as a worker does
     names = [f"type-{number}" for number in range(num)]
     priors = {name: Prior() for name in names}
     policy = DemandPolicy(estimator=estimator, headroom="quantile", stabilization_horizons=3)  # type: ignore[arg-type]
