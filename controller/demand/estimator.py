@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,16 +161,17 @@ def estimate_all(
     }
     spread = np.where(seen, outlooks[0].stddev() / window_s, 0.0)
     levels = margin.levels.tolist() if policy.headroom == "quantile" else [None] * len(names)
-    observed = [
-        count / window_s if is_heard else None
-        for count, is_heard in zip(totals[:, 0].tolist(), heard, strict=True)
-    ]
+    observed: list[float | None] = (totals[:, 0] / window_s).tolist()
+    for row in np.flatnonzero(~heard):
+        observed[row] = None
     states = [window.state for window in windows]
     columns = (
         names, states, planned.tolist(), spread.tolist(), means[:, 0].tolist(), means[:, 1].tolist(), observed,
         forecast.tolist(), levels, targets.reasons.tolist(), index.tolist(),
     )  # fmt: skip
-    estimates = tuple(map(DemandEstimate._make, zip(*columns, strict=True)))
+    # As DemandEstimate._make does, without its look at each length: they are all as many as there are columns.
+    make = partial(tuple.__new__, DemandEstimate)
+    estimates = cast(tuple[DemandEstimate, ...], tuple(map(make, zip(*columns, strict=True))))
     return DemandMemory(names, signature, arrays), estimates
 
 

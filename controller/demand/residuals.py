@@ -127,6 +127,8 @@ class Spread:
 
 
 def _normal_quantile(tau: Floats) -> Floats:
+    if tau.size and (tau == tau.flat[0]).all():
+        return np.full(tau.shape, _inverse_normal(float(tau.flat[0])))
     levels, where = np.unique(tau, return_inverse=True)
     found: Floats = np.array([_inverse_normal(float(level)) for level in levels])[where.reshape(tau.shape)]
     return found

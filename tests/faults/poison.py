@@ -19,7 +19,7 @@ from tests.faults.trial import Case, Outcome
 from tests.faults.world import PARTITIONS, FaultWorld
 from tests.worker_harness import WorkerProcess, until
 
-BATCHES, BATCH = 50, 20_000
+BATCHES, BATCH = 52, 20_000
 _PIECE = 500
 _GOOD_SHARE = 0.02
 _LONGEST_RAW = 64 * 1024
@@ -64,7 +64,7 @@ class _Expected:
 
 async def run(world: FaultWorld, case: Case, outcome: Outcome) -> None:
     dice = case.random()
-    outcome.fault = f"{BATCH:,} malformed inputs a trial"
+    outcome.fault = f"{BATCH:,} inputs a trial, one in {1 / _GOOD_SHARE:.0f} of them good"
     (worker,) = await world.gather(1)
     expected = _Expected()
     world.watch.on_letter = expected.take
