@@ -27,17 +27,14 @@ from schemas import AllocationPlan
 from tests.small_catalog import small_catalog
 
 T = 1_772_582_400.0
-SETTINGS = Settings.model_validate(
-    {
-        "horizon": {
-            "length_s": 60.0,
-            "bucket_s": 10.0,
-            "allowed_lateness_s": 10.0,
-            "idle_timeout_s": 30.0,
-            "max_skew_s": 20.0,
-        }
-    }
-)
+HORIZON = {
+    "length_s": 60.0,
+    "bucket_s": 10.0,
+    "allowed_lateness_s": 10.0,
+    "idle_timeout_s": 30.0,
+    "max_skew_s": 20.0,
+}
+SETTINGS = Settings.model_validate({"horizon": HORIZON})
 CATALOG = read_catalog(small_catalog())
 PATIENCE_S = 20.0
 

@@ -36,9 +36,8 @@ class TypeWindow:
     """One query type in one window.
 
     ``bucket_counts`` are the requests of each bucket, oldest first, as doubles that NumPy takes as they are; a bucket
-    without a record counts 0. ``heard_share``
-    is the share of the window up to which the type was heard of: below 1 where it then fell silent, for longer than
-    its heartbeats and its requests can explain.
+    without a record counts 0. ``heard_share`` is the share of the window up to which the type was heard of: below 1
+    where it then fell silent, for longer than its heartbeats and its requests can explain.
     """
 
     state: DemandState

@@ -33,6 +33,7 @@ from controller.stream.solver import read_answer, write_question
 from controller.stream.solver_process import answer
 from controller.stream.transport import Chunk
 from schemas import AllocationPlan
+from tests.planning import HORIZON
 
 T = 1_772_582_400.0
 PATIENCE_S = 60.0
@@ -75,13 +76,7 @@ Learned = list[SolverMemory | None]
 def settings(headroom: str) -> Settings:
     return Settings.model_validate(
         {
-            "horizon": {
-                "length_s": 60.0,
-                "bucket_s": 10.0,
-                "allowed_lateness_s": 10.0,
-                "idle_timeout_s": 30.0,
-                "max_skew_s": 20.0,
-            },
+            "horizon": HORIZON,
             "solver": {"iterations": 2, "seed": 3},
             "demand": {"headroom": headroom, "surge_cooldown_s": 20.0},
         }
