@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from controller.errors import InputError
+from controller.text_file import read_text
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,11 +30,8 @@ def load_yaml(path: Path, error: type[InputError] = InputError) -> Any:
     ------
     InputError : of type ``error``; no such file, unreadable, or not YAML.
     """
+    text = read_text(path, error)
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        raise error(str(path), "no such file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(str(path), f"cannot be read: {problem}") from None
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as problem:
         raise error(str(path), f"not YAML: {' '.join(str(problem).split())}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from controller.errors import InputError, InstanceError
+from controller.text_file import read_text
 
 _REQUIRED: Any = object()
 T = TypeVar("T")
@@ -21,13 +22,7 @@ def load_json(path: Path, error: type[InputError] = InstanceError) -> Any:
     ------
     InputError : of type ``error``; the file is missing, unreadable, or not JSON.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise error(str(path), "no such file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(str(path), f"cannot be read: {problem}") from None
-    return parse_json(text, str(path), error)
+    return parse_json(read_text(path, error), str(path), error)
 
 
 def parse_json(text: str, where: str, error: type[InputError] = InstanceError) -> Any:

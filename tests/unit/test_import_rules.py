@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up. What is on one row may import from the rows before it, and from its own package.
 ROWS = [
-    ["controller.errors", "controller.clock", "controller.logs", "controller"],
+    ["controller.errors", "controller.text_file", "controller.clock", "controller.logs", "controller"],
     ["controller.domain"],
     ["controller.demand"],
     ["controller.optimizer"],
