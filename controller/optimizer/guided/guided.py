@@ -1,9 +1,9 @@
 """AGH guided by linear programming: the default method (docs/mathematics.md, "The methods").
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
-that share replicas. Column generation says which deployments are promising; descents over open sets (open, swap,
-close) find sets that are estimated to be cheap; set programs say what the best of them really cost; and small MILPs
-over the deployments of the best plan and some more decide what neither has seen.
+that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
+close, cross) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs over the
+deployments of the best plan and some more decide what neither has seen.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Ints
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
-from controller.optimizer.guided.descent import Members, Pool, descend
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
+from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import SetProgram
 from controller.optimizer.search import Search
@@ -32,11 +32,11 @@ _RELAX_GAP = 2e-3
 _CANDIDATES = 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
-_RANDOM_STARTS = 3
-_SETS_PER_DESCENT = 6
+_LIKELY, _UNLIKELY = 0.015, 0.04
+_GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 40
-_DESCENT_EVERY = 3
-_DESCENT_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
+_BREED_TURNS = 3
+_BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
 _LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
 _LEAST_ROOM = 6
@@ -53,7 +53,7 @@ _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 
 
 def guided(search: Search) -> None:
-    """Improve ``search.best`` until told to stop. An iteration is a descent or a restricted MILP."""
+    """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a restricted MILP."""
     space = search.space
     greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
     if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
@@ -111,9 +111,8 @@ class Hunt:
         chosen += self.past
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
-        self.pool = Pool()
-        self.settled = False
-        self.starts = self._starts()
+        self.population = Population(self.sets, self._likelihood())
+        self.settled, self.turn = False, 0
         total = search.stop.remaining_s()
         self.slice_s = (
             min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
@@ -127,44 +126,54 @@ class Hunt:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
 
-    def _starts(self) -> Iterator[list[Ints]]:
-        """Yield sets to descend from, a few at a time."""
-        weights = self.relaxation.weights
-        if self.search.initial and self.search.best is not None:
-            yield [self.search.best.open, *self.past]
-        yield [np.flatnonzero(weights > least) for least in _START_WEIGHTS]
-        single = self.sets.evaluate(np.arange(self.sets.num_candidates)[:, None], 8)
-        cheapest = self.candidates[[int(single.usd.argmin())]]
-        yield [cheapest] if self.search.best is None else [cheapest, self.search.best.open]
-        while True:
-            yield [self._random_start() for _ in range(_RANDOM_STARTS)]
+    def _starts(self) -> Iterator[Ints]:
+        """Yield the sets that are at hand: those of plans, and what the relaxation uses."""
+        starts = [] if self.search.best is None else [self.search.best.open]
+        starts += [*self.past, *(np.flatnonzero(self.relaxation.weights > least) for least in _START_WEIGHTS)]
+        for start in starts:
+            if len(start):
+                yield np.searchsorted(self.candidates, self._one_of_each_pair(start))
+
+    def _likelihood(self) -> Floats:
+        """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
+        reduced = self.relaxation.reduced_usd[self.candidates]
+        scale = max(_LIKELY * min(self.relaxation.value_usd, self.search.best_usd), 1e-9)
+        likelihood: Floats = np.exp(-np.minimum(reduced / scale, 30.0)) + _UNLIKELY
+        return likelihood
 
     def begin(self) -> None:
         """See what deployments are good for that are at hand: those of a plan, or those that the relaxation uses."""
         search, weights = self.search, self.relaxation.weights
-        self.turn = 0
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turn, self.settled = 1, True  # a MILP is next, around it
+            self.settled, self.turn = True, _BREED_TURNS  # a MILP is next, around it
         elif weights.any():
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
+        self.population.begin(self._starts(), search.best_usd)
 
     def go_on(self) -> None:
-        """Do one more thing: a descent from a new start, a MILP around the best plan, or work on the bound."""
-        self.turn += 1
-        if self.turn % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
-            self.raise_bound()
-        elif self.turn % _DESCENT_EVERY == 1 or self.left_s() < _LEAST_MILP_S:
-            self.descend(next(self.starts))
-        else:
-            self.milp(self._neighbourhood())
+        """Do one more thing: breed sets, solve a MILP, or work on the bound.
 
-    def _neighbourhood(self) -> Ints:
+        Sets are bred at first, unless one MILP can decide all, and every other time after that.
+        """
+        self.turn += 1
+        milps = self.turn - _BREED_TURNS
+        if milps > 1 and milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
+            self.raise_bound()
+        elif self.left_s() >= _LEAST_MILP_S and (
+            milps % 2 == 1 if milps > 0 else self._live().sum() <= self.size
+        ):
+            self.milp(self._neighbourhood(is_first=milps <= 1))
+        else:
+            self.breed()
+
+    def _neighbourhood(self, is_first: bool) -> Ints:
         search = self.search
-        order = by_promise(self.relaxation, self.pool, self._live())
+        set_usd = self.population.scores(search.space.num_deployments)
+        order = by_promise(self.relaxation, set_usd, self._live())
         room = max(self.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
-        return order[:room] if self.turn == 2 else draw(order, room, search.random)
+        return order[:room] if is_first else draw(order, room, search.random)
 
     def _live(self) -> Bools:
         return not_eliminated(self.relaxation, self.search.best_usd)
@@ -187,25 +196,17 @@ class Hunt:
         if usd is not None and search.best_usd < math.inf:
             search.lower_bound_usd = max(search.lower_bound_usd or 0.0, min(usd, search.best_usd))
 
-    def _random_start(self) -> Ints:
-        random = self.search.random
-        reduced = self.relaxation.reduced_usd[self.candidates]
-        weight = np.exp(-np.minimum(reduced / max(0.01 * self.search.best_usd, 1e-9), 30.0)) + 0.01
-        count = min(int(random.integers(1, 4)), len(self.candidates))
-        return random.choice(self.candidates, count, replace=False, p=weight / weight.sum())
-
-    def descend(self, starts: list[Ints]) -> None:
-        """Descend from sets, one configuration of each pair, and find out what the best new sets really cost."""
-        at = [
-            np.searchsorted(self.candidates, self._one_of_each_pair(start)) for start in starts if len(start)
-        ]
-        if not at:
-            return
-        self.sets.target_usd = self.search.best_usd
-        until_s = self.left_s() * (1.0 - _DESCENT_SHARE) if self.limited else -math.inf
-        descend(self.sets, at, self.pool, lambda: self.left_s() <= until_s)
-        self.search.iterations += 1
-        self._price_sets()
+    def breed(self) -> None:
+        """Make new sets from the best ones, some generations long, and find out what the best new sets really cost."""
+        search = self.search
+        until_s = self.left_s() * (1.0 - _BREED_SHARE) if self.limited else -math.inf
+        for _ in range(_GENERATIONS):
+            if self.left_s() <= until_s:
+                break
+            self.sets.target_usd = search.best_usd
+            self.population.breed(search.random, search.best_usd)
+            self._price_sets()
+        search.iterations += 1
 
     def _one_of_each_pair(self, start: Ints) -> Ints:
         """Return the deployments of a start, not too many, that the relaxation uses the most."""
@@ -214,22 +215,21 @@ class Hunt:
         return start[np.sort(np.unique(space.pair[start], return_index=True)[1])][:_START_SIZE]
 
     def _price_sets(self) -> None:
-        search = self.search
         until_s = self.left_s() - _PROGRAMS_SHARE * self.total_s if self.limited else -math.inf
-        new = (m for m in self.pool.best() if m not in self.pool.tried)
-        for _, members in zip(range(_SETS_PER_DESCENT), new, strict=False):
-            if self.pool.usd[members] >= search.best_usd or self.left_s() <= max(until_s, 0.0):
+        for members in self.population.unsettled(_SETS_PER_GENERATION, self.search.best_usd):
+            if self.left_s() <= max(until_s, 0.0):
                 return
             self._price(members)
 
     def _price(self, members: Members) -> None:
         """Find out what a set really costs, if that is less than the best plan does."""
         search = self.search
-        self.pool.tried.add(members)
         program = SetProgram(search.space, np.array(members, dtype=np.int64))
         state = program.best(search.best_usd, _PROGRAMS_PER_SET)
         if state is not None:
             search.offer(state)
+        if np.isin(members, self.candidates).all():
+            self.population.settle(members, search.best_usd)
 
     def milp(self, at: Ints) -> None:
         """Solve the problem over the deployments ``at`` and those of the best plan; learn how many are too many.

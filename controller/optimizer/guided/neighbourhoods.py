@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Ints
-from controller.optimizer.guided.descent import Pool
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.relaxation import Relaxation
 
 _LEAST_WEIGHT = 1e-9
@@ -23,19 +22,18 @@ def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
     return result
 
 
-def by_promise(relaxation: Relaxation, pool: Pool, live: Bools) -> Ints:
+def by_promise(relaxation: Relaxation, set_usd: Floats, live: Bools) -> Ints:
     """Return the deployments that are not eliminated, the most promising ones first.
 
-    Two rankings are merged: by reduced cost, and by the best set of the pool that has each one. Either is right about
-    some deployments that the other is wrong about, the first about more of them.
+    Two rankings are merged: by reduced cost, and by ``set_usd`` (D,), the estimate of the cheapest set that has each
+    one (inf for none). Either is right about some deployments that the other is wrong about, the first about more.
     """
     count = len(live)
     by_price = np.empty(count, dtype=np.int64)
     by_price[np.argsort(relaxation.reduced_usd, kind="stable")] = np.arange(count)
-    scores = pool.scores(count)
-    met = np.flatnonzero(np.isfinite(scores))
+    met = np.flatnonzero(np.isfinite(set_usd))
     by_set = np.full(count, count)
-    by_set[met[np.argsort(scores[met], kind="stable")]] = np.arange(len(met))
+    by_set[met[np.argsort(set_usd[met], kind="stable")]] = np.arange(len(met))
     order = np.lexsort((by_price, np.minimum(by_price, _SET_SCALE * by_set + _SET_DELAY)))
     return order[live[order]]
 

@@ -28,7 +28,7 @@ BARRED = 1e15
 _FIRST_STEP = 0.45
 _STEP_DECAY = 0.75
 _EASE = 0.85
-_START = 0.4
+_NO_LOAD = 1e-12
 _CHUNK = 400_000
 
 
@@ -66,6 +66,8 @@ class OpenSets:
         their rent.
     route_usd, load : (n + 1, I) prices and replicas of routes.
     alone : (n + 1, I) whether a type may be served by that deployment alone. ``blends``: by two of them.
+    first_capacity_usd, first_limit_usd : (n + 1,) and (L,) prices to start from, by the relaxation's.
+    target_usd : cost of the best plan that is known: sets above that are of no interest.
     """
 
     def __init__(self, space: SearchSpace, candidates: Ints, prices: Prices) -> None:
@@ -90,9 +92,36 @@ class OpenSets:
         self._counts[:, -1] = 0.0
         self.high = self._rent + self._start
         self._low = np.where(middle > 1.0, self._rent, self.high)
-        #: Cost of the best plan that is known: sets above that are of no interest.
         self.target_usd = np.inf
         self._set_limits(prices)
+        self.first_capacity_usd: Floats = self._capacity_price(prices)
+
+    def _capacity_price(self, prices: Prices) -> Floats:
+        """Return (n + 1,) the price at which what pays more than that fills each candidate, at ``prices`` of demand.
+
+        As long as there may be more replicas it is no higher than what one costs, beyond that what pays least of all
+        that fits.
+        """
+        space, at = self.space, self.candidates
+        value = (prices.demand_usd + prices.budget * space.token_usd)[:, None] - space.route_usd[:, at]
+        for excess, usd in zip(space.excess, prices.excess_usd, strict=True):
+            value += usd[:, None] * excess[:, at]
+        load = self.load[:-1]
+        value = np.where(space.allowed[:, at], np.maximum(value, 0.0), 0.0).T
+        density = value / np.maximum(load, _NO_LOAD)
+        order = np.argsort(-density, axis=1)
+        density = np.take_along_axis(density, order, axis=1)
+        filled = np.take_along_axis(np.where(value > 0, load, 0.0), order, axis=1).cumsum(axis=1)
+
+        def at_margin(replicas: Floats) -> Floats:
+            last = (filled <= replicas[:, None]).sum(axis=1)
+            price = density[np.arange(len(at)), np.minimum(last, density.shape[1] - 1)]
+            return np.where(last < density.shape[1], price, 0.0)
+
+        replica_usd = self.high[:-1] + self.first_limit_usd @ self.per_replica[:, :-1]
+        price = at_margin(np.ones(len(at)))
+        dear = np.maximum(at_margin(self.cap[:-1]), replica_usd)
+        return _padded(np.where(price <= replica_usd, price, dear))
 
     def _set_limits(self, prices: Prices) -> None:
         """Write the budget and the GPUs of each scarce tier as rows: use per replica, use once open, limit."""
@@ -113,7 +142,7 @@ class OpenSets:
         self.per_replica: Floats = np.array(per_replica).reshape(shape)
         self.once: Floats = np.array(once).reshape(shape)
         self.limit: Floats = np.array(limit, dtype=np.float64)
-        self._first_price: Floats = np.array(price, dtype=np.float64)
+        self.first_limit_usd: Floats = np.array(price, dtype=np.float64)
         #: A price at which a limit matters: one dollar more per dollar, the dearest rent more per GPU.
         dear = (self._rent[:-1] / space.gpus[at]).max(initial=0.0)
         self._price_scale = np.full(len(limit), dear)
@@ -159,15 +188,15 @@ class OpenSets:
         Parameters
         ----------
         steps : supergradient steps, at least one.
-        capacity_usd, limit_usd : (N, K) and (N, L) prices to start from.
+        capacity_usd, limit_usd : (N, K) and (N, L) prices to start from, if not those of the relaxation.
         replicas : (N, K) whole numbers; without them each member has as many as pay, fractions included. With them
             limits are either kept or not, and have no price.
         """
         count, size = sets.shape
         if capacity_usd is None:
-            capacity_usd = _START * self.high[sets]
+            capacity_usd = self.first_capacity_usd[sets]
         if limit_usd is None:
-            limit_usd = np.broadcast_to(self._first_price, (count, len(self.limit)))
+            limit_usd = np.broadcast_to(self.first_limit_usd, (count, len(self.limit)))
         chunk = max(1, _CHUNK // max(1, size * self.load.shape[1]))
         parts = []
         for first in range(0, count, chunk):
@@ -189,7 +218,6 @@ class OpenSets:
         per_replica, once = self.per_replica[:, sets], self.once[:, sets].sum(axis=2).T  # (L, N, K), (N, L)
         low, high = self._low[sets], self.high[sets]
         limited = len(self.limit) > 0
-        price = np.minimum(price, high + np.einsum("nl,lnk->nk", limit_usd, per_replica))
         best = np.full(len(sets), -np.inf)
         best_price, best_limit, loads, step = price, limit_usd, np.zeros(sets.shape), _FIRST_STEP
         weight = 0.0
@@ -250,23 +278,23 @@ class OpenSets:
     def whole(self, sets: Ints, relaxed: Estimates, steps: int) -> tuple[Estimates, Floats]:
         """Estimate sets with whole replicas near those of ``relaxed``; return the best for each set, and its counts.
 
-        Looked at are all loads rounded up, as many of them as limits allow, all rounded down, and each one rounded
-        down by itself.
+        Looked at are all loads rounded up, the one that is the least above a whole number rounded down, the least two,
+        and so on until all are; and as many rounded up as limits allow.
         """
         count, size = sets.shape
         member = sets < self.num_candidates
         load = np.maximum(relaxed.load, 1.0)
         up = np.minimum(np.ceil(load - 1e-6), np.maximum(self.cap[sets], 1.0))
         down = np.minimum(np.floor(load + 1e-6), up)
-        options = np.repeat(up[:, None], size + 3, axis=1)  # (N, K + 3, K)
-        options[:, np.arange(size), np.arange(size)] = down
-        options[:, size] = down
-        options[:, size + 1] = self._fitting(sets, load, down, up)
+        open_ = (down < up) & member
+        above = np.argsort(np.where(open_, load - down, np.inf), axis=1, kind="stable")
+        place = np.argsort(above, axis=1, kind="stable")
+        fewer = place[:, None, :] < np.arange(size + 2)[:, None]  # (N, K + 2, K)
+        options = np.where(fewer, down[:, None], up[:, None])
+        options[:, -1] = self._fitting(sets, load, down, up)
         options = np.where(member[:, None], options, 0.0)
-        keep = np.ones((count, size + 3), dtype=bool)
-        keep[:, :size] = (down < up) & member
-        keep[:, size] = keep[:, :size].sum(axis=1) > 1
-        keep[:, size + 1] = (options[:, size + 1] < options[:, size + 2]).any(axis=1)
+        keep = np.arange(size + 2) <= open_.sum(axis=1)[:, None]
+        keep[:, -1] = (options[:, -1] < options[:, 0]).any(axis=1)
         n, option = np.nonzero(keep)
         found = self.evaluate(
             sets[n], steps, relaxed.capacity_usd[n], relaxed.limit_usd[n], options[n, option]

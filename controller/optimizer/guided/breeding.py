@@ -1,0 +1,115 @@
+"""New sets of open deployments from known ones: exchange, open or close a deployment, cross two sets, draw at random.
+
+AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one consolidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.domain.arrays import Floats, Ints
+from controller.optimizer.guided.open_set import OpenSets
+
+_SWAP, _OPEN, _CLOSE = 0.5, 0.25, 0.1
+_RANK_SCALE = 1 / 3
+_FEWEST, _MOST = 2, 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PricedSets:
+    """N sets of up to K members, and prices to estimate them from, under L limits.
+
+    Attributes
+    ----------
+    rows : (N, K) positions in the candidates, each row in order, one of each (model, tier) pair, then no member.
+    capacity_usd : (N, K) prices of capacity. ``limit_usd``: (N, L) prices of the limits.
+    """
+
+    rows: Ints
+    capacity_usd: Floats
+    limit_usd: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, index: Ints) -> PricedSets:
+        """Return some of the sets."""
+        return PricedSets(self.rows[index], self.capacity_usd[index], self.limit_usd[index])
+
+
+class Breeder:
+    """Makes sets of the candidates of ``sets``; ``likelihood`` (n,) says how likely each of them is to be drawn."""
+
+    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
+        self._sets, self._none = sets, sets.num_candidates
+        self._likelihood = likelihood / likelihood.sum()
+
+    def first(self, rows: Ints) -> PricedSets:
+        """Return the sets ``rows`` (N, K), in any order, with the prices of the relaxation."""
+        sets = self._sets
+        shape = (len(rows), len(sets.limit))
+        return self._tidy(rows, sets.first_capacity_usd[rows], np.broadcast_to(sets.first_limit_usd, shape))
+
+    def strangers(self, count: int, random: np.random.Generator) -> PricedSets:
+        """Return ``count`` sets of a few members drawn at random."""
+        size = random.integers(_FEWEST, _MOST + 1, count)
+        rows = self._drawn(random, (count, _MOST))
+        rows[np.arange(_MOST) >= size[:, None]] = self._none
+        return self.first(rows)
+
+    def children(self, parents: PricedSets, count: int, random: np.random.Generator) -> list[PricedSets]:
+        """Return ``count`` sets made from ``parents``, the better ones of which come first and have more of them."""
+        rank = random.exponential(_RANK_SCALE * len(parents), (2, count)).astype(np.int64)
+        one, other = (parents.at(which) for which in np.minimum(rank, len(parents) - 1))
+        kind = np.searchsorted(np.cumsum([_SWAP, _OPEN, _CLOSE]), random.random(count), side="right")
+        is_crossed = kind == 3
+        whole, mixed = np.flatnonzero(~is_crossed), np.flatnonzero(is_crossed)
+        return [
+            self.changed(one.at(whole), kind[whole] != 1, kind[whole] != 2, random),
+            self.crossed(one.at(mixed), other.at(mixed), random),
+        ]
+
+    def changed(
+        self, parents: PricedSets, closes: np.ndarray, opens: np.ndarray, random: np.random.Generator
+    ) -> PricedSets:
+        """Return each set with one member less where it ``closes`` (N,), and one more where it ``opens`` (N,)."""
+        size = (parents.rows < self._none).sum(axis=1)
+        place = (random.random(len(parents)) * size).astype(np.int64)
+        newcomer = np.where(opens, self._drawn(random, (len(parents),)), self._none)
+        rows = parents.rows.copy()
+        at = np.flatnonzero(closes)
+        rows[at, place[at]] = self._none
+        prices = np.append(parents.capacity_usd, self._sets.first_capacity_usd[newcomer][:, None], axis=1)
+        return self._tidy(np.append(rows, newcomer[:, None], axis=1), prices, parents.limit_usd)
+
+    def crossed(self, one: PricedSets, other: PricedSets, random: np.random.Generator) -> PricedSets:
+        """Return a random part of the union of each two sets, about as large as the first of them."""
+        rows = self._one_of_each_pair(np.concatenate([one.rows, other.rows], axis=1))
+        prices = np.concatenate([one.capacity_usd, other.capacity_usd], axis=1)
+        size = (one.rows < self._none).sum(axis=1) + random.integers(-1, 2, len(one))
+        order = np.argsort(np.where(rows < self._none, random.random(rows.shape), np.inf), axis=1)
+        rank = np.argsort(order, axis=1)
+        rows = np.where(rank < np.maximum(size, 1)[:, None], rows, self._none)
+        return self._tidy(rows, prices, one.limit_usd)
+
+    def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
+        drawn: Ints = random.choice(self._none, shape, p=self._likelihood)
+        return drawn
+
+    def _one_of_each_pair(self, rows: Ints) -> Ints:
+        """Return sets (N, K) in which of two members of one pair the later one stays."""
+        pair = self._sets.pair[rows]
+        later = np.triu(np.ones((rows.shape[1],) * 2, dtype=bool), 1)
+        again = ((pair[:, :, None] == pair[:, None, :]) & later).any(axis=2)
+        return np.where(again, self._none, rows)
+
+    def _tidy(self, rows: Ints, prices: Floats, limit_usd: Floats) -> PricedSets:
+        """Return the sets with one member of each pair, in order, and nothing in the places that are left."""
+        rows = self._one_of_each_pair(rows)
+        order = np.argsort(rows, axis=1, kind="stable")
+        rows = np.take_along_axis(rows, order, axis=1)
+        prices = np.where(rows < self._none, np.take_along_axis(prices, order, axis=1), 0.0)
+        is_set = rows[:, 0] < self._none if rows.size else np.zeros(len(rows), dtype=bool)
+        return PricedSets(rows[is_set], prices[is_set], limit_usd[is_set])

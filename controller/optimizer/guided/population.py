@@ -1,0 +1,216 @@
+"""Sets of open deployments, bred: what is good about some sets is tried in others, and the best ones are kept.
+
+Optimal sets are small, and many that differ in every member cost nearly the same: a descent ends in whichever is near
+its start. Here hundreds of sets are estimated at a time (:mod:`~controller.optimizer.guided.open_set`), new ones are
+made from the best (:mod:`~controller.optimizer.guided.breeding`), and what the most promising ones really cost takes
+the place of their estimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain, islice, zip_longest
+
+import numpy as np
+
+from controller.domain.arrays import Bools, Floats, Ints
+from controller.optimizer.guided.breeding import Breeder, PricedSets
+from controller.optimizer.guided.open_set import BARRED, Estimates, OpenSets
+
+_CHILDREN, _PARENTS, _STRANGERS = 256, 30, 40
+_ROUNDED, _REFINED = 64, 24
+_STEPS, _REFINING_STEPS = 3, 6
+
+Members = tuple[int, ...]
+"""The deployments of a set, in order, by position in the search space."""
+
+
+class Population:
+    """The sets met so far, and what each one costs at least.
+
+    Parameters
+    ----------
+    likelihood : (n,) how likely each candidate of ``sets`` is to be of use.
+
+    Attributes
+    ----------
+    usd : (N,) the best estimate of each set; what it really costs, or no less than that, where it is settled.
+    """
+
+    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
+        self._sets, self._none = sets, sets.num_candidates
+        self._breeder = Breeder(sets, likelihood)
+        self._is_limited = bool((sets.first_limit_usd > 0).any())
+        self._met = PricedSets(
+            np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)), np.zeros((0, len(sets.limit)))
+        )
+        self._load: Floats = np.zeros((0, 1))
+        self.usd: Floats = np.zeros(0)
+        self._relaxed_usd: Floats = np.zeros(0)
+        nothing = np.zeros(0, dtype=bool)
+        self._is_whole: Bools = nothing
+        self._is_refined: Bools = nothing
+        self._is_settled: Bools = nothing
+        self._at: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.usd)
+
+    def begin(self, starts: Iterable[Ints], below_usd: float) -> None:
+        """Take up the sets ``starts`` (positions in the candidates): the first parents."""
+        for start in starts:
+            self._meet(self._breeder.first(start[None]))
+        self._estimate(below_usd)
+
+    def breed(self, random: np.random.Generator, below_usd: float) -> None:
+        """Make a generation of new sets, estimate those, and refine the best estimates of all.
+
+        Sets that cost no less than ``below_usd`` are of no interest, but as parents.
+        """
+        parents = self._parents(below_usd)
+        if len(parents):
+            for children in self._breeder.children(self._met.at(parents), _CHILDREN, random):
+                self._meet(children)
+        self._meet(self._breeder.strangers(_STRANGERS, random))
+        self._estimate(below_usd)
+        rough = self._best_of(self._is_whole & ~self._is_refined & (self.usd < below_usd), _REFINED)
+        self._relax(rough, _REFINING_STEPS)
+        self._round(rough, _REFINING_STEPS)
+        self._is_refined[rough] = True
+
+    def unsettled(self, count: int, below_usd: float) -> list[Members]:
+        """Return the most promising sets of which it is not known what they really cost."""
+        orders = [
+            order[~self._is_settled[order] & (usd[order] < below_usd)][:count].tolist()
+            for order, usd in self._orders(below_usd)
+        ]
+        return [self._members(n) for n in _merged(orders)[:count]]
+
+    def settle(self, members: Members, usd: float) -> None:
+        """Note what a set of candidates really costs, or a number that it is not below."""
+        row = np.searchsorted(self._sets.candidates, np.array(members, dtype=np.int64))
+        if row.tobytes() not in self._at:
+            self._meet(self._breeder.first(row[None]))
+        at = self._at[row.tobytes()]
+        self.usd[at] = max(self.usd[at], usd)
+        self._is_whole[at] = self._is_refined[at] = self._is_settled[at] = True
+
+    def scores(self, num_deployments: int) -> Floats:
+        """Return (D,) the estimate of the cheapest set that has each deployment; inf where none does."""
+        scores = np.full(self._none + 1, np.inf)
+        np.minimum.at(scores, self._met.rows, self.usd[:, None])
+        result = np.full(num_deployments, np.inf)
+        result[self._sets.candidates] = scores[:-1]
+        return result
+
+    def _members(self, n: int) -> Members:
+        row = self._met.rows[n]
+        return tuple(self._sets.candidates[row[row < self._none]].tolist())
+
+    def _orders(self, below_usd: float) -> list[tuple[Ints, Floats]]:
+        """Return sets, the cheapest first, and what all cost by that order.
+
+        The first order is by the estimate with whole replicas, without those that such a one may yet make dearer.
+        Where limits bind, whole numbers near the loads may be far from the best ones, or more than the limits let be;
+        there a second order is by the estimate with fractions.
+        """
+        known = np.flatnonzero(self._is_whole | (self.usd >= below_usd))
+        orders = [(known[np.argsort(self.usd[known], kind="stable")], self.usd)]
+        if self._is_limited:
+            usd = np.where(self._is_settled, self.usd, self._relaxed_usd)
+            orders.append((np.argsort(usd, kind="stable"), usd))
+        return orders
+
+    def _parents(self, below_usd: float) -> Ints:
+        """Return the best sets in which every member is of use."""
+        orders = [
+            list(islice((n for n in order.tolist() if not self._has_idle_member(n)), _PARENTS))
+            for order, _ in self._orders(below_usd)
+        ]
+        return np.array(_merged(orders)[:_PARENTS], dtype=np.int64)
+
+    def _has_idle_member(self, n: int) -> bool:
+        """Whether the set is known to be no dearer without one of its members.
+
+        There are many such sets around each good one, and they would take the places of all others.
+        """
+        row = self._met.rows[n]
+        row = row[row < self._none]
+        without = (self._at.get(np.delete(row, z).tobytes()) for z in range(len(row)))
+        return any(at is not None and self.usd[at] <= self.usd[n] for at in without)
+
+    def _best_of(self, which: Bools, count: int) -> Ints:
+        at = np.flatnonzero(which)
+        return at[np.argsort(self.usd[at], kind="stable")][:count]
+
+    def _meet(self, sets: PricedSets) -> None:
+        """Take up the sets that are new, without an estimate."""
+        sizes = (sets.rows < self._none).sum(axis=1)
+        new: list[int] = []
+        for n, (row, size) in enumerate(zip(sets.rows, sizes.tolist(), strict=True)):
+            key = row[:size].tobytes()
+            if key not in self._at:
+                self._at[key] = len(self.usd) + len(new)
+                new.append(n)
+        if not new:
+            return
+        met, width = self._met, max(int(sizes[new].max()), self._met.rows.shape[1])
+        self._met = PricedSets(
+            np.concatenate([_wide(met.rows, width, self._none), _wide(sets.rows[new], width, self._none)]),
+            np.concatenate([_wide(met.capacity_usd, width, 0.0), _wide(sets.capacity_usd[new], width, 0.0)]),
+            np.concatenate([met.limit_usd, sets.limit_usd[new]]),
+        )
+        self._load = np.concatenate([_wide(self._load, width, 0.0), np.zeros((len(new), width))])
+        unknown, no = np.full(len(new), -np.inf), np.zeros(len(new), dtype=bool)
+        self.usd, self._relaxed_usd = np.append(self.usd, unknown), np.append(self._relaxed_usd, unknown)
+        self._is_whole, self._is_refined, self._is_settled = (
+            np.append(flags, no) for flags in (self._is_whole, self._is_refined, self._is_settled)
+        )
+
+    def _estimate(self, below_usd: float) -> None:
+        """Estimate the new sets, and with whole replicas the cheapest ones of all that have no such estimate."""
+        self._relax(np.flatnonzero(self.usd == -np.inf), _STEPS)
+        self._round(
+            self._best_of(~self._is_whole & (self.usd < min(below_usd, BARRED / 2)), _ROUNDED), _STEPS
+        )
+
+    def _relax(self, at: Ints, steps: int) -> None:
+        """Estimate sets with fractions of replicas, from the prices that they have."""
+        if not len(at):
+            return
+        met, width = self._met, self._width(at)
+        found = self._sets.evaluate(
+            met.rows[at, :width], steps, met.capacity_usd[at, :width], met.limit_usd[at]
+        )
+        met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
+        self._load[at, :width] = found.load
+        self._relaxed_usd[at] = np.maximum(self._relaxed_usd[at], found.usd)
+        self.usd[at] = np.maximum(self.usd[at], found.usd)
+
+    def _round(self, at: Ints, steps: int) -> None:
+        """Estimate sets with whole replicas."""
+        if not len(at):
+            return
+        met, width = self._met, self._width(at)
+        relaxed = Estimates(
+            self.usd[at], met.capacity_usd[at, :width], met.limit_usd[at], self._load[at, :width]
+        )
+        whole, _ = self._sets.whole(met.rows[at, :width], relaxed, steps)
+        self.usd[at] = np.maximum(self.usd[at], whole.usd)
+        self._is_whole[at] = True
+
+    def _width(self, at: Ints) -> int:
+        """Return how many members the largest of some sets has."""
+        return int((self._met.rows[at] < self._none).sum(axis=1).max())
+
+
+def _wide(rows: np.ndarray, width: int, fill: float) -> np.ndarray:
+    """Return ``rows`` (n, K) with ``width`` columns; nothing is in those cut off."""
+    if rows.shape[1] >= width:
+        return rows[:, :width]
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=fill)
+
+
+def _merged(orders: list[list[int]]) -> list[int]:
+    """Return the numbers of some lists, each once, those that stand early in one of them first."""
+    return list(dict.fromkeys(n for n in chain(*zip_longest(*orders)) if n is not None))
