@@ -147,7 +147,7 @@ class Hunt:
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
             self.settled, self.turn = True, _BREED_TURNS  # a MILP is next, around it
-        elif weights.any():
+        else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
         self.population.begin(self._starts(), search.best_usd)
@@ -224,6 +224,8 @@ class Hunt:
     def _price(self, members: Members) -> None:
         """Find out what a set really costs, if that is less than the best plan does."""
         search = self.search
+        if not members:
+            return
         program = SetProgram(search.space, np.array(members, dtype=np.int64))
         state = program.best(search.best_usd, _PROGRAMS_PER_SET)
         if state is not None:

@@ -34,7 +34,7 @@ class Population:
 
     Attributes
     ----------
-    usd : (N,) the best estimate of each set; what it really costs, or no less than that, where it is settled.
+    usd : (N,) the best estimate of each set; where it is settled, what it costs, or a number that this is not below.
     """
 
     def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
@@ -47,6 +47,7 @@ class Population:
         self._load: Floats = np.zeros((0, 1))
         self.usd: Floats = np.zeros(0)
         self._relaxed_usd: Floats = np.zeros(0)
+        self._estimate_usd: Floats = np.zeros(0)
         nothing = np.zeros(0, dtype=bool)
         self._is_whole: Bools = nothing
         self._is_refined: Bools = nothing
@@ -130,14 +131,19 @@ class Population:
         return np.array(_merged(orders)[:_PARENTS], dtype=np.int64)
 
     def _has_idle_member(self, n: int) -> bool:
-        """Whether the set is known to be no dearer without one of its members.
+        """Whether the set is no dearer without one of its members, as it is known or by the estimates of both.
 
         There are many such sets around each good one, and they would take the places of all others.
         """
         row = self._met.rows[n]
         row = row[row < self._none]
-        without = (self._at.get(np.delete(row, z).tobytes()) for z in range(len(row)))
-        return any(at is not None and self.usd[at] <= self.usd[n] for at in without)
+        for z in range(len(row)):
+            at = self._at.get(np.delete(row, z).tobytes())
+            if at is not None and (
+                self.usd[at] <= self.usd[n] or -np.inf < self._estimate_usd[at] <= self._estimate_usd[n]
+            ):
+                return True
+        return False
 
     def _best_of(self, which: Bools, count: int) -> Ints:
         at = np.flatnonzero(which)
@@ -162,7 +168,9 @@ class Population:
         )
         self._load = np.concatenate([_wide(self._load, width, 0.0), np.zeros((len(new), width))])
         unknown, no = np.full(len(new), -np.inf), np.zeros(len(new), dtype=bool)
-        self.usd, self._relaxed_usd = np.append(self.usd, unknown), np.append(self._relaxed_usd, unknown)
+        self.usd, self._relaxed_usd, self._estimate_usd = (
+            np.append(usd, unknown) for usd in (self.usd, self._relaxed_usd, self._estimate_usd)
+        )
         self._is_whole, self._is_refined, self._is_settled = (
             np.append(flags, no) for flags in (self._is_whole, self._is_refined, self._is_settled)
         )
@@ -185,7 +193,7 @@ class Population:
         met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
         self._load[at, :width] = found.load
         self._relaxed_usd[at] = np.maximum(self._relaxed_usd[at], found.usd)
-        self.usd[at] = np.maximum(self.usd[at], found.usd)
+        self._take(at, found.usd)
 
     def _round(self, at: Ints, steps: int) -> None:
         """Estimate sets with whole replicas."""
@@ -196,8 +204,13 @@ class Population:
             self.usd[at], met.capacity_usd[at, :width], met.limit_usd[at], self._load[at, :width]
         )
         whole, _ = self._sets.whole(met.rows[at, :width], relaxed, steps)
-        self.usd[at] = np.maximum(self.usd[at], whole.usd)
+        self._take(at, whole.usd)
         self._is_whole[at] = True
+
+    def _take(self, at: Ints, usd: Floats) -> None:
+        """Keep estimates that are better than those before."""
+        for kept in (self.usd, self._estimate_usd):
+            kept[at] = np.maximum(kept[at], usd)
 
     def _width(self, at: Ints) -> int:
         """Return how many members the largest of some sets has."""
