@@ -15,9 +15,9 @@ from controller.domain.plan import incumbent_of, load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
-from controller.optimizer.guided.descent import Pool, descend
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
+from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import SetProgram
 from controller.optimizer.highs import run_highs
@@ -42,21 +42,26 @@ def relaxed(name: str) -> tuple[SearchSpace, Relaxation]:
     return space, relax(space)
 
 
-def met_on_the_way(name: str) -> tuple[OpenSets, Pool]:
-    """Return what a descent from the relaxation's own deployments meets."""
+@cache
+def met_on_the_way(name: str) -> tuple[OpenSets, Population]:
+    """Return what some generations meet that come of the relaxation's own deployments."""
     space, relaxation = relaxed(name)
     sets = OpenSets(space, np.arange(space.num_deployments), relaxation.prices)
     start = np.flatnonzero(relaxation.weights > 0.3)
-    pool = Pool()
-    descend(sets, [start[np.unique(space.pair[start], return_index=True)[1]]], pool, lambda: False)
-    return sets, pool
+    scale = 0.015 * relaxation.value_usd
+    population = Population(sets, np.exp(-np.minimum(relaxation.reduced_usd / scale, 30.0)) + 0.04)
+    population.begin([start[np.unique(space.pair[start], return_index=True)[1]]], np.inf)
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        population.breed(random, np.inf)
+    return sets, population
 
 
 @pytest.mark.parametrize("name", ["paper-s3-x10", "paper-s5-x100", "paper-s7-x30-avg", "synth-10x10x10-s4"])
 def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
-    sets, pool = met_on_the_way(name)
+    sets, population = met_on_the_way(name)
     ratios = []
-    for members in pool.best()[:12]:
+    for members in population.unsettled(12, np.inf):
         state = SetProgram(sets.space, np.array(members)).best(np.inf, 500)
         assert state is not None
         if (state.replicas[list(members)] == 0).any():
@@ -72,11 +77,11 @@ def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["paper-s4-x10-b300", "paper-s9-x10-tight85", "synth-15x15x15-s8"])
-def test_a_descent_and_the_price_of_its_best_sets_come_near_the_best_plan(name: str) -> None:
-    sets, pool = met_on_the_way(name)
+def test_some_generations_and_the_price_of_their_best_sets_come_near_the_best_plan(name: str) -> None:
+    sets, population = met_on_the_way(name)
     costs = [
         state.cost_usd()
-        for members in pool.best()[:10]
+        for members in population.unsettled(10, np.inf)
         if (state := SetProgram(sets.space, np.array(members)).best(np.inf, 100)) is not None
     ]
     greedy = Greedy.of(sets.space).build(next(fixed_orders(sets.space.instance)))
@@ -93,7 +98,7 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert used.any()
     assert live[used].all()
     assert not live.all()
-    order = by_promise(relaxation, Pool(), live)
+    order = by_promise(relaxation, np.full(space.num_deployments, np.inf), live)
     assert sorted(order) == np.flatnonzero(live).tolist()
     assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
 
