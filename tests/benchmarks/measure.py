@@ -37,10 +37,13 @@ class Timed:
     cpu_s: float
 
 
-def timed(instance: Instance, limit_s: float, method: str = "agh", seed: int = 0) -> Timed:
-    """Solve with a limit on CPU time."""
+def timed(
+    instance: Instance, limit_s: float, method: str = "agh", seed: int = 0, after: Result | None = None
+) -> Timed:
+    """Solve with a limit on CPU time; with the plan and the memory of the solve before, ``after``, if there was one."""
+    known = {} if after is None else {"initial": after.plan, "memory": after.memory}
     began_s = time.process_time()
-    result = solve(instance, MaxRuntime(limit_s, time.process_time), seed=seed, method=method)
+    result = solve(instance, MaxRuntime(limit_s, time.process_time), seed=seed, method=method, **known)
     return Timed(result, time.process_time() - began_s)
 
 
