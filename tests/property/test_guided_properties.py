@@ -15,9 +15,11 @@ from controller.domain.evaluate import evaluate
 from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
 from controller.optimizer.exact import milp
+from controller.optimizer.guided.blend import Blends
+from controller.optimizer.guided.breeding import Breeder, PricedSets
 from controller.optimizer.guided.open_set import BARRED, OpenSets
+from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
-from controller.optimizer.guided.screen import screen
 from controller.optimizer.guided.set_program import SetProgram
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
@@ -135,9 +137,7 @@ def cost_of_set(space: SearchSpace, at: np.ndarray, replicas: np.ndarray | None 
     state = program.best(np.inf, 10_000)
     if state is None:
         return np.inf
-    rented = (
-        np.maximum(state.replicas[at], 1.0) if replicas is None else replicas
-    )  # even if they are of no use
+    rented = np.maximum(state.replicas[at], 1.0) if replicas is None else replicas  # even if of no use
     more = space.fleet_usd(rented, at) - space.fleet_usd(state.replicas[at], at)
     return state.cost_usd() + float(more.sum())
 
@@ -164,26 +164,132 @@ def test_no_plan_with_just_these_deployments_costs_less_than_the_estimate(
         assert given_counts.usd[0] <= truth * (1 + 1e-6) + 1e-6 or truth == np.inf
 
 
+def members_of(sets: OpenSets, bred: PricedSets, n: int = 0) -> dict[int, float]:
+    """Return the members of a set and the price of each one's capacity; all of them together are a proper set."""
+    row, usd = bred.rows[n], bred.capacity_usd[n]
+    size = int((row < sets.num_candidates).sum())
+    assert size >= 1
+    assert (np.diff(row[:size]) > 0).all()
+    assert (row[size:] == sets.num_candidates).all()
+    assert len(np.unique(sets.pair[row[:size]])) == size
+    assert (usd[size:] == 0).all()
+    assert bred.limit_usd[n].shape == sets.limit.shape
+    return dict(zip(row[:size].tolist(), usd[:size].tolist(), strict=True))
+
+
+def marked(data: st.DataObject, sets: OpenSets, breeder: Breeder, random: np.random.Generator) -> PricedSets:
+    """Return some sets at prices by which their members are known again."""
+    rows = np.full((data.draw(st.integers(1, 4)), 3), sets.num_candidates)
+    for row in rows:
+        at = some_set(data, sets.space)
+        row[random.permutation(3)[: len(at)]] = random.permutation(at)
+    first = breeder.first(rows)
+    for n, row in enumerate(rows):
+        assert members_of(sets, first, n).keys() == set(row.tolist()) - {sets.num_candidates}
+    assert (first.capacity_usd == sets.first_capacity_usd[first.rows]).all()
+    prices = np.where(first.rows < sets.num_candidates, random.uniform(1e6, 2e6, first.rows.shape), 0.0)
+    return PricedSets(first.rows, prices, random.random(first.limit_usd.shape))
+
+
 @FEW
-@given(fleets(), st.data())
-def test_screening_a_neighbour_never_says_more_than_it_costs(instance: Instance, data: st.DataObject) -> None:
-    space = SearchSpace.of(instance)
-    assume(space.num_deployments > 2)
+@given(fleets(), st.data(), st.integers(0, 9))
+def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
+    instance: Instance, data: st.DataObject, seed: int
+) -> None:
+    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
+    assume(space.num_deployments > 1)
     sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
-    at = some_set(data, space)
-    here = sets.evaluate(at[None], 8)
-    counts = np.array([data.draw(st.integers(1, int(space.cap[d]))) for d in at], dtype=float)
-    limit_usd = np.array([data.draw(pick([0.0, 1.0, 20.0])) for _ in sets.limit])
-    usd, _ = screen(sets, at, counts, here.capacity_usd[0], limit_usd)
-    z, d = data.draw(st.integers(0, len(at))), data.draw(st.integers(0, space.num_deployments - 1))
-    if not np.isfinite(usd[z, d]):
-        return
-    keep = np.arange(len(at)) != z
-    members = np.append(at[keep], d)
-    order = np.argsort(members)
-    # One replica of the newcomer is among the numbers that are looked at; the others keep theirs.
-    truth = cost_of_set(space, members[order], np.append(counts[keep], 1.0)[order])
-    assert usd[z, d] <= truth * (1 + 1e-6) + 1e-6 or truth == np.inf
+    breeder = Breeder(sets, random.random(space.num_deployments) + 0.01)
+    parents = marked(data, sets, breeder, random)
+    strangers = breeder.strangers(20, random)
+    for n in range(len(strangers)):
+        assert all(usd == sets.first_capacity_usd[d] for d, usd in members_of(sets, strangers, n).items())
+    families = [members_of(sets, parents, n) for n in range(len(parents))]
+    for n, parent in enumerate(families):
+        one = parents.at(np.array([n]))
+        for closes, opens in ((True, True), (True, False), (False, True), (False, False)):
+            changed = breeder.changed(one, np.array([closes]), np.array([opens]), random)
+            if closes and not opens and len(parent) == 1:
+                assert not len(changed)
+                continue
+            child = members_of(sets, changed)
+            drawn = {d for d in child if child[d] != parent.get(d)}  # maybe one that was there before
+            assert len(drawn) == opens
+            assert all(child[d] == sets.first_capacity_usd[d] for d in drawn)
+            assert len(parent.keys() - child.keys() - drawn) <= closes + opens
+            assert opens or len(child) == len(parent) - closes
+            assert (changed.limit_usd == one.limit_usd).all()
+        m = data.draw(st.integers(0, len(families) - 1))
+        crossed = breeder.crossed(one, parents.at(np.array([m])), random)
+        child = members_of(sets, crossed)
+        assert child.items() <= {**parent, **families[m]}.items()
+        assert len(child) <= len(parent) + 1
+        assert (crossed.limit_usd == one.limit_usd).all()
+    changed, crossed = breeder.children(parents, 40, random)
+    assert len(changed) + len(crossed) <= 40
+    for n in range(len(changed)):
+        assert any(len(members_of(sets, changed, n).items() - a.items()) <= 1 for a in families)
+    for n in range(len(crossed)):
+        child = members_of(sets, crossed, n)
+        assert any(child.items() <= {**a, **b}.items() for a in families for b in families)
+
+
+@FEW
+@given(st.integers(0, 10**6))
+def test_the_cheapest_blend_of_two_members_is_found_where_it_beats_the_best_one_alone(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    candidates, types, count, size = 6, 3, 8, 4
+    excess = random.choice([-0.02, -0.01, 0.0, 0.01, 0.03], (candidates + 1, types))
+    allowed = random.random((candidates + 1, types)) < 0.8
+    allowed[-1] = False
+    rows = np.sort([random.choice(candidates, size, replace=False) for _ in range(count)], axis=1)
+    rows[random.random(rows.shape) < 0.2] = candidates
+    unit = random.uniform(1.0, 9.0, (count, size, types))
+    alone = np.where((allowed & (excess <= 0))[rows], unit, BARRED)
+    value = alone.min(axis=1)
+    share = (np.arange(size)[:, None] == alone.argmin(axis=1)[:, None]).astype(float)
+    Blends(excess, allowed).of(rows).improve(unit, value, share)
+    for n, i in np.ndindex(count, types):
+        at = [(excess[d, i], unit[n, k, i]) for k, d in enumerate(rows[n]) if allowed[d, i]]
+        costs = [usd for over, usd in at if over <= 0]
+        costs += [(u * b - v * a) / (b - a) for a, u in at for b, v in at if b < 0 < a]
+        assert value[n, i] == pytest.approx(min(costs, default=BARRED), rel=1e-9)
+        if costs:
+            parts = share[n, :, i]
+            assert parts.sum() == pytest.approx(1.0)
+            assert parts.min() >= 0
+            assert parts @ unit[n, :, i] == pytest.approx(value[n, i], rel=1e-9)
+            assert parts @ excess[rows[n], i] <= 1e-9
+            assert (parts[~allowed[rows[n], i]] == 0).all()
+
+
+@FEW
+@given(fleets(), st.data(), st.integers(0, 9))
+def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what_sets_cost(
+    instance: Instance, data: st.DataObject, seed: int
+) -> None:
+    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
+    assume(space.num_deployments > 1)
+    sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
+    population = Population(sets, np.ones(space.num_deployments))
+    population.begin([some_set(data, space) for _ in range(3)], np.inf)
+    known_usd: dict[tuple[int, ...], float] = {}
+    before_usd = population.usd
+    for _ in range(3):
+        population.breed(random, data.draw(pick([np.inf, np.inf, float(np.median(before_usd))])))
+        met = [population._members(n) for n in range(len(population))]
+        assert len(set(met)) == len(met) == len(population.usd)
+        assert (population.usd[: len(before_usd)] >= before_usd).all()
+        assert (population.usd >= population._relaxed_usd).all()
+        before_usd = population.usd.copy()
+        for members in population.unsettled(1, np.inf):
+            known_usd[members] = cost_of_set(space, np.array(members))
+            population.settle(members, known_usd[members])
+    for n in [*np.argsort(population._relaxed_usd)[:3], *random.integers(0, len(population), 3)]:
+        real = cost_of_set(space, np.array(met[n]))  # ``usd`` may be above it: it is for some replicas of all
+        assert population._relaxed_usd[n] <= real * (1 + 1e-6) + 1e-6 or real == np.inf
+    for members, usd in known_usd.items():
+        assert population.usd[met.index(members)] >= usd
 
 
 @FEWER

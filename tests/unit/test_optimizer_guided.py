@@ -103,6 +103,17 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
 
 
+def test_deployments_of_cheap_sets_come_early_even_if_their_reduced_cost_is_high() -> None:
+    space, relaxation = relaxed("paper-s3-x10")
+    live = np.ones(space.num_deployments, dtype=bool)
+    last = int(by_promise(relaxation, np.full(space.num_deployments, np.inf), live)[-1])
+    set_usd = np.full(space.num_deployments, np.inf)
+    set_usd[last] = 1.0
+    assert last in by_promise(relaxation, set_usd, live)[:6]
+    live[last] = False
+    assert last not in by_promise(relaxation, set_usd, live)
+
+
 def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:
     _, relaxation = relaxed("paper-s3-x10")
     known = replace(relaxation, bound_usd=10.0, reduced_usd=np.array([0.0, 1.4, 1.6]))

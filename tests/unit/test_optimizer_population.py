@@ -1,0 +1,165 @@
+"""Sets of open deployments are bred the same way every time, and which of them are priced or are parents is right."""
+
+from functools import cache
+from pathlib import Path
+
+import highspy
+import numpy as np
+import pytest
+
+from controller.domain.arrays import Ints
+from controller.domain.instance_file import load_instance
+from controller.optimizer.guided.open_set import OpenSets
+from controller.optimizer.guided.population import Members, Population
+from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.relaxation import relax
+from controller.optimizer.space import SearchSpace
+
+INSTANCES = Path(__file__).parents[1] / "data" / "instances"
+EVERY = 10**6
+
+
+@cache
+def sets_of(name: str) -> tuple[OpenSets, Ints]:
+    """Return all deployments of an instance, and those that the relaxation uses, one of each pair."""
+    space = SearchSpace.of(load_instance(INSTANCES / f"{name}.json"))
+    relaxation = relax(space)
+    used = np.flatnonzero(relaxation.weights > 0.3)
+    start = used[np.unique(space.pair[used], return_index=True)[1]]
+    return OpenSets(space, np.arange(space.num_deployments), relaxation.prices), start
+
+
+def bred(name: str, seed: int, generations: int) -> Population:
+    sets, start = sets_of(name)
+    population = Population(sets, np.ones(sets.num_candidates))
+    population.begin([start], np.inf)
+    random = np.random.default_rng(seed)
+    for _ in range(generations):
+        population.breed(random, np.inf)
+    return population
+
+
+def number(population: Population, members: Members) -> int:
+    """Return which of the sets that were met has these members."""
+    return next(n for n in range(len(population)) if population._members(n) == members)
+
+
+def parents_of(population: Population) -> set[Members]:
+    return {population._members(n) for n in population._parents(np.inf).tolist()}
+
+
+def linear_program_usd(sets: OpenSets, members: Members) -> float:
+    """Return the cost of a set's plan if replicas may be fractions; inf where there is none."""
+    at = np.array(members)
+    lp = (program := SetProgram(sets.space, at))._lp
+    columns = np.arange(program._num_x, program._num_x + len(at), dtype=np.int32)
+    lp.changeColsBounds(len(at), columns, program._lower, program._upper)
+    lp.run()
+    if lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return np.inf
+    return float(lp.getInfo().objective_function_value) + float(sets.space.open_usd[at].sum())
+
+
+def test_one_seed_breeds_one_population_and_another_seed_another() -> None:
+    one, same, other = (bred("paper-s3-x10", seed, 2) for seed in (7, 7, 8))
+    assert one.usd.tolist() == same.usd.tolist()
+    assert one.unsettled(EVERY, np.inf) == same.unsettled(EVERY, np.inf)
+    assert one.unsettled(EVERY, np.inf) != other.unsettled(EVERY, np.inf)
+
+
+def test_better_sets_come_with_the_generations() -> None:
+    best = [bred("synth-10x10x10-s4", 1, count).usd for count in (1, 4)]
+    assert best[1].min() < best[0].min()
+
+
+def test_a_set_whose_cost_is_known_is_not_to_be_priced_again() -> None:
+    population = bred("paper-s3-x10", 1, 1)
+    first, second, *_ = population.unsettled(EVERY, np.inf)
+    estimate = float(population.usd[number(population, second)])
+    population.settle(first, 1e5)
+    population.settle(second, 0.0)
+    assert {first, second}.isdisjoint(population.unsettled(EVERY, np.inf))
+    assert population.usd[number(population, first)] == 1e5
+    assert population.usd[number(population, second)] == estimate, "it costs no less than its estimate"
+
+
+def test_the_cost_of_a_set_that_was_never_met_is_noted_and_its_deployments_have_that_score() -> None:
+    sets, start = sets_of("paper-s3-x10")
+    population = Population(sets, np.ones(sets.num_candidates))
+    population.begin([start], np.inf)
+    stranger = int(np.setdiff1d(np.arange(sets.num_candidates), start)[0])
+    population.settle((stranger,), 1e5)
+    assert len(population) == 2
+    assert population.unsettled(EVERY, np.inf) == [tuple(start.tolist())]
+    scores = population.scores(sets.num_candidates)
+    assert scores[stranger] == 1e5
+    assert (scores[start] == population.usd[0]).all()
+    assert np.isinf(np.delete(scores, [*start, stranger])).all()
+
+
+def test_only_sets_below_the_best_plan_are_to_be_priced() -> None:
+    population = bred("paper-s3-x10", 1, 1)
+    middle = float(
+        np.median([population.usd[number(population, m)] for m in population.unsettled(60, np.inf)])
+    )
+    below = population.unsettled(EVERY, middle)
+    assert below
+    assert all(population.usd[number(population, members)] < middle for members in below)
+
+
+@pytest.mark.parametrize(("factor", "is_parent"), [(1.0, False), (1.001, True)])
+def test_a_set_that_is_known_to_be_no_dearer_without_a_member_is_no_parent(
+    factor: float, is_parent: bool
+) -> None:
+    sets, start = sets_of("paper-s3-x10")
+    population = Population(sets, np.ones(sets.num_candidates))
+    population.begin([start], np.inf)
+    population.settle(tuple(start[1:].tolist()), factor * float(population.usd[0]))
+    assert parents_of(population) == {(*start[1:].tolist(),)} | ({(*start.tolist(),)} if is_parent else set())
+
+
+def test_a_set_that_is_no_dearer_without_a_member_by_their_estimates_is_no_parent() -> None:
+    sets, start = sets_of("paper-s3-x10")
+    population = Population(sets, np.ones(sets.num_candidates))
+    population.begin([start, start[1:]], np.inf)
+    assert population.usd[1] <= population.usd[0]
+    population.settle(tuple(start[1:].tolist()), 2.0 * float(population.usd[0]))
+    assert parents_of(population) == {tuple(start[1:].tolist())}
+
+
+def test_where_a_limit_has_a_price_the_best_sets_with_fractions_of_replicas_are_priced_too() -> None:
+    population = bred("paper-s10-x30-tight60", 1, 3)
+    assert population._is_limited
+    chosen = population.unsettled(10, np.inf)
+    by_whole = np.flatnonzero(population._is_whole)
+    by_whole = by_whole[np.argsort(population.usd[by_whole], kind="stable")][:10]
+    by_fractions = np.argsort(population._relaxed_usd, kind="stable")[:5]
+    only_there = {population._members(int(n)) for n in np.setdiff1d(by_fractions, by_whole)}
+    assert only_there, "the orders differ"
+    assert only_there <= set(chosen)
+    assert {population._members(int(n)) for n in by_whole[:5]} <= set(chosen)
+
+
+def test_where_no_limit_has_a_price_sets_come_by_their_estimates_with_whole_replicas() -> None:
+    population = bred("paper-s3-x10", 1, 3)
+    assert not population._is_limited
+    chosen = [number(population, members) for members in population.unsettled(10, np.inf)]
+    assert population._is_whole[chosen].all()
+    assert (np.diff(population.usd[chosen]) >= 0).all()
+    others = np.setdiff1d(np.flatnonzero(population._is_whole), chosen)
+    assert population.usd[chosen].max() <= population.usd[others].min()
+
+
+@pytest.mark.parametrize("name", ["synth-10x10x10-s4", "paper-s16-x100-switch30"])
+def test_the_first_prices_of_capacity_are_nearer_than_a_part_of_a_replicas_price(name: str) -> None:
+    sets, _ = sets_of(name)
+    chosen = bred(name, 1, 2).unsettled(20, np.inf)
+    rows = np.full((len(chosen), max(map(len, chosen))), sets.num_candidates)
+    for row, members in zip(rows, chosen, strict=True):
+        row[: len(members)] = members
+    real = np.array([linear_program_usd(sets, members) for members in chosen])
+    at_first = sets.evaluate(rows, 1).usd / real
+    at_part = sets.evaluate(rows, 1, 0.4 * sets.high[rows]).usd / real
+    assert np.isfinite(real).all()
+    assert max(at_first.max(), at_part.max()) <= 1.0 + 1e-6
+    assert np.median(at_first) > np.median(at_part)
