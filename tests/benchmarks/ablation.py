@@ -20,7 +20,7 @@ import numpy as np
 from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
-from controller.optimizer.guided import breeding, guided, population, restricted
+from controller.optimizer.guided import guided, population, restricted
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.pricing import Prices
@@ -59,7 +59,6 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
         "breeding": ((guided.Hunt, "breed", _no_turn),),
-        "crossing two sets": ((breeding, "_CLOSE", 1.0 - breeding._SWAP - breeding._OPEN),),
         "strangers": ((population, "_STRANGERS", 0),),
         "likelihood by reduced cost": (
             (guided.Hunt, "_likelihood", lambda hunt: np.ones(len(hunt.candidates))),

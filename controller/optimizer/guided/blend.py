@@ -59,7 +59,8 @@ class BlendsOfSets:
         low = usd.argmin(axis=1)
         usd, part = (array[np.arange(len(q)), low] for array in (usd, part))
         np.minimum.at(value, (n, i), usd)
-        best = usd <= value[n, i]
+        best = np.flatnonzero(usd <= value[n, i])
+        best = best[np.unique(n[best] * value.shape[1] + i[best], return_index=True)[1]]  # one of those alike
         n, i, low, part, high = n[best], i[best], low[best], part[best], self._high[q[best]]
         share[n, :, i] = 0.0
         share[n, low, i] = 1.0 - part

@@ -1,4 +1,4 @@
-"""New sets of open deployments from known ones: exchange, open or close a deployment, cross two sets, draw at random.
+"""New sets of open deployments from known ones: exchange, open or close a deployment; or drawn at random.
 
 AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one consolidates.
 """
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.guided.open_set import OpenSets
 
-_SWAP, _OPEN, _CLOSE = 0.5, 0.25, 0.1
+_SWAP, _OPEN = 0.5, 0.25
 _RANK_SCALE = 1 / 3
 _FEWEST, _MOST = 2, 5
 
@@ -59,20 +59,17 @@ class Breeder:
         rows[np.arange(_MOST) >= size[:, None]] = self._none
         return self.first(rows)
 
-    def children(self, parents: PricedSets, count: int, random: np.random.Generator) -> list[PricedSets]:
+    def children(self, parents: PricedSets, count: int, random: np.random.Generator) -> PricedSets:
         """Return ``count`` sets made from ``parents``, the better ones of which come first and have more of them."""
-        rank = random.exponential(_RANK_SCALE * len(parents), (2, count)).astype(np.int64)
-        one, other = (parents.at(which) for which in np.minimum(rank, len(parents) - 1))
-        kind = np.searchsorted(np.cumsum([_SWAP, _OPEN, _CLOSE]), random.random(count), side="right")
-        is_crossed = kind == 3
-        whole, mixed = np.flatnonzero(~is_crossed), np.flatnonzero(is_crossed)
-        return [
-            self.changed(one.at(whole), kind[whole] != 1, kind[whole] != 2, random),
-            self.crossed(one.at(mixed), other.at(mixed), random),
-        ]
+        rank = random.exponential(_RANK_SCALE * len(parents), count).astype(np.int64)
+        kind = random.random(count)
+        is_swap, is_open = kind < _SWAP, (kind >= _SWAP) & (kind < _SWAP + _OPEN)
+        return self.changed(
+            parents.at(np.minimum(rank, len(parents) - 1)), ~is_open, is_swap | is_open, random
+        )
 
     def changed(
-        self, parents: PricedSets, closes: np.ndarray, opens: np.ndarray, random: np.random.Generator
+        self, parents: PricedSets, closes: Bools, opens: Bools, random: np.random.Generator
     ) -> PricedSets:
         """Return each set with one member less where it ``closes`` (N,), and one more where it ``opens`` (N,)."""
         size = (parents.rows < self._none).sum(axis=1)
@@ -83,16 +80,6 @@ class Breeder:
         rows[at, place[at]] = self._none
         prices = np.append(parents.capacity_usd, self._sets.first_capacity_usd[newcomer][:, None], axis=1)
         return self._tidy(np.append(rows, newcomer[:, None], axis=1), prices, parents.limit_usd)
-
-    def crossed(self, one: PricedSets, other: PricedSets, random: np.random.Generator) -> PricedSets:
-        """Return a random part of the union of each two sets, about as large as the first of them."""
-        rows = self._one_of_each_pair(np.concatenate([one.rows, other.rows], axis=1))
-        prices = np.concatenate([one.capacity_usd, other.capacity_usd], axis=1)
-        size = (one.rows < self._none).sum(axis=1) + random.integers(-1, 2, len(one))
-        order = np.argsort(np.where(rows < self._none, random.random(rows.shape), np.inf), axis=1)
-        rank = np.argsort(order, axis=1)
-        rows = np.where(rank < np.maximum(size, 1)[:, None], rows, self._none)
-        return self._tidy(rows, prices, one.limit_usd)
 
     def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
         drawn: Ints = random.choice(self._none, shape, p=self._likelihood)

@@ -2,7 +2,7 @@
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
 that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
-close, cross) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs over the
+close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs over the
 deployments of the best plan and some more decide what neither has seen.
 """
 
@@ -34,7 +34,7 @@ _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
-_PROGRAMS_PER_SET = 40
+_PROGRAMS_PER_SET = 20
 _BREED_TURNS = 3
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4

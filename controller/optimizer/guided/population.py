@@ -70,8 +70,7 @@ class Population:
         """
         parents = self._parents(below_usd)
         if len(parents):
-            for children in self._breeder.children(self._met.at(parents), _CHILDREN, random):
-                self._meet(children)
+            self._meet(self._breeder.children(self._met.at(parents), _CHILDREN, random))
         self._meet(self._breeder.strangers(_STRANGERS, random))
         self._estimate(below_usd)
         rough = self._best_of(self._is_whole & ~self._is_refined & (self.usd < below_usd), _REFINED)
