@@ -12,7 +12,7 @@ import numpy as np
 from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.guided.open_set import OpenSets
 
-_SWAP, _OPEN = 0.5, 0.25
+_SWAP, _OPEN = 0.55, 0.3
 _RANK_SCALE = 1 / 3
 _FEWEST, _MOST = 2, 5
 
