@@ -9,6 +9,7 @@ import pytest
 
 from controller.domain.arrays import Ints
 from controller.domain.instance_file import load_instance
+from controller.optimizer.guided import population as population_module
 from controller.optimizer.guided.breeding import Breeder
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
@@ -181,3 +182,17 @@ def test_the_first_prices_of_capacity_are_nearer_than_a_part_of_a_replicas_price
     assert np.isfinite(real).all()
     assert max(at_first.max(), at_part.max()) <= 1.0 + 1e-6
     assert np.median(at_first) > np.median(at_part)
+
+
+def test_a_long_search_forgets_the_dearest_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population_module, "_MOST_SETS", 400)
+    population = bred("paper-s3-x10", 1, 2)
+    before = {population._members(n): float(population.usd[n]) for n in range(len(population))}
+    assert len(before) > 400
+    population.breed(np.random.default_rng(2), np.inf)
+    after = {population._members(n): float(population.usd[n]) for n in range(len(population))}
+    kept = before.keys() & after.keys()
+    assert kept >= set(sorted(before, key=lambda members: before[members])[:200])
+    assert len(after) < len(before) + 100
+    assert len(after) == len(population), "no set is met twice"
+    assert all(after[members] >= before[members] for members in kept)

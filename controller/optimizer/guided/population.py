@@ -20,6 +20,7 @@ from controller.optimizer.guided.open_set import BARRED, Estimates, OpenSets
 _CHILDREN, _PARENTS, _STRANGERS = 256, 30, 40
 _ROUNDED, _REFINED = 64, 24
 _STEPS, _REFINING_STEPS = 3, 6
+_MOST_SETS = 50_000
 
 Members = tuple[int, ...]
 """The deployments of a set, in order, by position in the search space."""
@@ -68,6 +69,8 @@ class Population:
 
         Sets that cost no less than ``below_usd`` are of no interest, but as parents.
         """
+        if len(self) > _MOST_SETS:
+            self._forget(np.argsort(self.usd, kind="stable")[_MOST_SETS // 2 :])
         parents = self._parents(below_usd)
         if len(parents):
             self._meet(self._breeder.children(self._met.at(parents), _CHILDREN, random))
@@ -173,6 +176,18 @@ class Population:
         self._is_whole, self._is_refined, self._is_settled = (
             np.append(flags, no) for flags in (self._is_whole, self._is_refined, self._is_settled)
         )
+
+    def _forget(self, which: Ints) -> None:
+        """Leave out some of the sets: a long search meets more than it has a use for."""
+        kept = np.delete(np.arange(len(self)), which)
+        self._met, self._load = self._met.at(kept), self._load[kept]
+        self.usd, self._relaxed_usd, self._estimate_usd = (
+            usd[kept] for usd in (self.usd, self._relaxed_usd, self._estimate_usd)
+        )
+        self._is_whole, self._is_refined, self._is_settled = (
+            flags[kept] for flags in (self._is_whole, self._is_refined, self._is_settled)
+        )
+        self._at = {row[row < self._none].tobytes(): n for n, row in enumerate(self._met.rows)}
 
     def _estimate(self, below_usd: float) -> None:
         """Estimate the new sets, and with whole replicas the cheapest ones of all that have no such estimate."""
