@@ -48,10 +48,6 @@ class Estimates:
     limit_usd: Floats
     load: Floats
 
-    def at(self, index: Ints) -> Estimates:
-        """Return those of some of the sets."""
-        return Estimates(self.usd[index], self.capacity_usd[index], self.limit_usd[index], self.load[index])
-
 
 class OpenSets:
     """Estimates sets over n candidate deployments of a search space.
@@ -275,13 +271,13 @@ class OpenSets:
             ease *= _EASE
         return Estimates(best + self._impossible(sets, replicas), best_price, limit_usd, loads)
 
-    def whole(self, sets: Ints, relaxed: Estimates, steps: int) -> tuple[Estimates, Floats]:
-        """Estimate sets with whole replicas near those of ``relaxed``; return the best for each set, and its counts.
+    def whole(self, sets: Ints, relaxed: Estimates, steps: int) -> Floats:
+        """Return (N,) the least estimate of each set with whole replicas near those of ``relaxed``.
 
         Looked at are all loads rounded up, the one that is the least above a whole number rounded down, the least two,
         and so on until all are; and as many rounded up as limits allow.
         """
-        count, size = sets.shape
+        size = sets.shape[1]
         member = sets < self.num_candidates
         load = np.maximum(relaxed.load, 1.0)
         up = np.minimum(np.ceil(load - 1e-6), np.maximum(self.cap[sets], 1.0))
@@ -301,11 +297,8 @@ class OpenSets:
         )
         usd = np.full(keep.shape, np.inf)
         usd[n, option] = found.usd
-        best = usd.argmin(axis=1)
-        row = np.zeros(keep.shape, dtype=np.int64)
-        row[n, option] = np.arange(len(n))
-        every = np.arange(count)
-        return found.at(row[every, best]), options[every, best]
+        least: Floats = usd.min(axis=1)
+        return least
 
     def _fitting(self, sets: Ints, load: Floats, down: Floats, up: Floats) -> Floats:
         """Return (N, K) replicas rounded up where limits leave room for it, those nearest to the next number first."""

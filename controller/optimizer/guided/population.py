@@ -217,8 +217,7 @@ class Population:
         relaxed = Estimates(
             self.usd[at], met.capacity_usd[at, :width], met.limit_usd[at], self._load[at, :width]
         )
-        whole, _ = self._sets.whole(met.rows[at, :width], relaxed, steps)
-        self._take(at, whole.usd)
+        self._take(at, self._sets.whole(met.rows[at, :width], relaxed, steps))
         self._is_whole[at] = True
 
     def _take(self, at: Ints, usd: Floats) -> None:
