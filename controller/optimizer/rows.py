@@ -9,7 +9,8 @@ import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
 
-_KINDS = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+KINDS = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+"""Of a column, by whether it is a whole number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +37,7 @@ class Constraints:
         model.a_matrix_.index_ = self.columns.astype(np.int32)
         model.a_matrix_.value_ = self.values
         if whole is not None:
-            model.integrality_ = [_KINDS[kind] for kind in whole.tolist()]
+            model.integrality_ = [KINDS[kind] for kind in whole.tolist()]
         return model
 
 

@@ -112,7 +112,7 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.settled, self.turn = False, 0
+        self.turn = 0
         total = search.stop.remaining_s()
         self.slice_s = (
             min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
@@ -146,7 +146,7 @@ class Hunt:
         search, weights = self.search, self.relaxation.weights
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.settled, self.turn = True, _BREED_TURNS  # a MILP is next, around it
+            self.turn = _BREED_TURNS  # a MILP is next, around it
         else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
@@ -251,7 +251,6 @@ class Hunt:
             should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
             nodes=_PROOF_NODES if is_all else _MILP_NODES,
             gap=_PROOF_GAP if is_all else _MILP_GAP,
-            from_afar=not self.settled,
         )
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
         if outcome.state is not None and search.offer(outcome.state):
@@ -259,7 +258,6 @@ class Hunt:
         if is_all:
             self._bound(outcome.bound_usd)
             search.proved_optimal = outcome.solved
-        self.settled |= outcome.solved
         if self.limited:
             aim = _AIM * self.slice_s / max(began_s - self.left_s(), 1e-3) if outcome.solved else 0.0
         else:

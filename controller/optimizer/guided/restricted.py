@@ -2,7 +2,9 @@
 
 Variables, in this order: shares x of allowed routes, w (one for each deployment), r where more than one replica may
 run, starts s where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most,
-w is r. Rows are those of docs/mathematics.md with ``x <= w``, those left out that cannot bind.
+w is r. Rows are those of docs/mathematics.md, those left out that cannot bind. Rows ``x <= w`` say nothing that capacity
+does not say of whole numbers, but make the relaxation far tighter, and of hundreds a few dozen do so: those are added
+that its solutions break.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.highs import run_highs
-from controller.optimizer.rows import Rows
+from controller.optimizer.rows import KINDS, Rows
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
@@ -31,10 +34,14 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "mip_heuristic_run_root_reduced_cost": False,
     "mip_detect_symmetry": False,
     "mip_allow_restart": False,
+    "mip_allow_cut_separation_at_nodes": False,
     "mip_pool_soft_limit": 10,
     "mip_pool_age_limit": 1,
+    "mip_lp_age_limit": 1,
 }
-_RINS: dict[str, bool | int | float | str] = {"mip_heuristic_effort": 0.1, "mip_heuristic_run_rins": True}
+_ROUNDS, _VIOLATED = 6, 1e-6
+_LEAST_LOAD = 1e-3
+"""A load below which a capacity, within its tolerance, might not tell a deployment that serves from one that does not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,15 +64,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do.
-
-    ``from_afar``: whether the start is far from what can be had, so that looking for solutions (RINS) pays.
-    """
+    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do."""
 
     should_stop: Callable[[], bool]
     nodes: int
     gap: float
-    from_afar: bool = False
 
 
 class RestrictedMilp:
@@ -106,7 +109,7 @@ class RestrictedMilp:
             start=None if start is None else self._values(start),
             should_stop=effort.should_stop,
             looks_per_node=_LOOKS_PER_NODE,
-            options=_OPTIONS | (_RINS if effort.from_afar else {}),
+            options=_OPTIONS,
         )
         state = None if run.values is None else self._state(run.values)
         bound_usd = run.bound if math.isfinite(run.bound) else -math.inf
@@ -129,18 +132,48 @@ class RestrictedMilp:
         """Add constraints 4 and 5, what ties w to r and to x, and the starts."""
         space, at = self._space, self._at
         n_of, many, running = self._n_of, self._many, self._running
-        rows.add_pairs(self._x, self._w[n_of], -1.0)
+        small = np.flatnonzero(space.compute[self._i_of, self._d_of] < _LEAST_LOAD)
+        rows.add_pairs(self._x[small], self._w[n_of[small]], -1.0)
         owners, columns = np.concatenate([n_of, np.arange(len(at))]), np.concatenate([self._x, self._r])
         allowed, compute, memory = space.allowed[:, at].T, space.compute[:, at].T, space.memory[:, at].T
-        for load, other in ((compute, None), (memory, compute)):
-            binds = np.where(allowed, load, 0.0).sum(axis=1) > 1.0
-            if other is not None:
-                binds &= (allowed & (load > other)).any(axis=1)
+        every = np.ones(len(at), dtype=bool)
+        memory_binds = (np.where(allowed, memory, 0.0).sum(axis=1) > 1.0) & (allowed & (memory > compute)).any(axis=1)
+        for load, binds in ((compute, every), (memory, memory_binds)):
             values = np.concatenate([load[n_of, self._i_of], np.full(len(at), -1.0)])
             rows.add_some(np.flatnonzero(binds), owners, columns, values, 0.0)
         rows.add_pairs(self._r[many], self._w[many], -space.cap[at[many]])
         rows.add_pairs(self._w[many], self._r[many], -1.0)
         rows.add_pairs(self._r[running], self._s, -1.0, space.incumbent[at[running]])
+
+    def _tighten(self, model: highspy.HighsLp) -> highspy.HighsLp:
+        """Return the relaxation with those rows ``x <= w`` that its solutions have broken."""
+        relaxation: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+        relaxation.silent()
+        relaxation.setOptionValue("threads", 1)
+        relaxation.setOptionValue("presolve", "off")
+        relaxation.passModel(model)
+        w_of = self._w[self._n_of]
+        is_row = np.zeros(len(self._x), dtype=bool)
+        for _ in range(_ROUNDS):
+            relaxation.run()
+            if relaxation.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+                break
+            values = np.array(relaxation.getSolution().col_value)
+            broken = np.flatnonzero((values[self._x] > values[w_of] + _VIOLATED) & ~is_row)
+            if not len(broken):
+                break
+            is_row[broken] = True
+            count = len(broken)
+            relaxation.addRows(
+                count,
+                np.full(count, -highspy.kHighsInf),
+                np.zeros(count),
+                2 * count,
+                2 * np.arange(count, dtype=np.int32),
+                np.stack([self._x[broken], w_of[broken]], axis=1).ravel().astype(np.int32),
+                np.tile([1.0, -1.0], count),
+            )
+        return relaxation.getLp()
 
     def _add_limits(self, rows: Rows) -> None:
         """Add constraints 6 and 7."""
@@ -185,7 +218,9 @@ class RestrictedMilp:
         self._add_demand(rows)
         self._add_capacity(rows)
         self._add_limits(rows)
-        return rows.joined().model(cost, upper, whole)
+        model = self._tighten(rows.joined().model(cost, upper))
+        model.integrality_ = [KINDS[kind] for kind in whole.tolist()]
+        return model
 
     def _values(self, state: AllocationState) -> Floats:
         """Return the value of every variable for a plan."""
