@@ -50,16 +50,17 @@ class Rows:
         self._values: list[Floats] = []
         self._lower: list[Floats] = []
         self._upper: list[Floats] = []
-        self._count = 0
+        #: How many there are so far: the number of the next one.
+        self.count = 0
 
     def add(self, rows: Ints, columns: Ints, values: Floats, lower: Floats, upper: Floats) -> None:
         """Add rows numbered from 0 within this block."""
-        self._rows.append(rows + self._count)
+        self._rows.append(rows + self.count)
         self._columns.append(columns)
         self._values.append(values)
         self._lower.append(lower)
         self._upper.append(upper)
-        self._count += len(upper)
+        self.count += len(upper)
 
     def add_some(self, wanted: Ints, owners: Ints, columns: Ints, values: Floats, limit: float) -> None:
         """Add a row Σ value · column <= limit for each of the ``wanted`` owners, of the terms that are its own."""
@@ -106,7 +107,7 @@ class Rows:
         return Constraints(
             np.concatenate(self._lower),
             np.concatenate(self._upper),
-            np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self._count))]),
+            np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self.count))]),
             np.concatenate(self._columns)[order],
             np.concatenate(self._values)[order],
         )

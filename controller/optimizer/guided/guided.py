@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain, cycle
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.guided.descent import Descent
+from controller.optimizer.guided.fleet import Fleet
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
-from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
 
@@ -35,7 +38,8 @@ _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
-_BREED_TURNS = 3
+_CYCLE = ("milp", "descend", "breed", "descend")
+_VAIN = 3
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
 _LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
@@ -112,7 +116,9 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.turn = 0
+        self.descent = Descent(space, relaxation.prices, self.candidates)
+        self.turn = self.milps = 0
+        self.turns = chain(["breed", "descend"] * 2, cycle(_CYCLE))
         total = search.stop.remaining_s()
         self.slice_s = (
             min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
@@ -146,27 +152,42 @@ class Hunt:
         search, weights = self.search, self.relaxation.weights
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turn = _BREED_TURNS  # a MILP is next, around it
+            self.turns = chain(["descend"], cycle(_CYCLE))
         else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
         self.population.begin(self._starts(), search.best_usd)
 
     def go_on(self) -> None:
-        """Do one more thing: breed sets, solve a MILP, or work on the bound.
+        """Do one more thing: breed sets, exchange replicas, solve a MILP, or work on the bound.
 
         Sets are bred at first, unless one MILP can decide all, and every other time after that.
         """
         self.turn += 1
-        milps = self.turn - _BREED_TURNS
-        if milps > 1 and milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
-            self.raise_bound()
-        elif self.left_s() >= _LEAST_MILP_S and (
-            milps % 2 == 1 if milps > 0 else self._live().sum() <= self.size
-        ):
-            self.milp(self._neighbourhood(is_first=milps <= 1))
+        if self.turn==1 and self._live().sum() <= self.size and self.left_s() >= _LEAST_MILP_S:
+            self.milp(self._neighbourhood(is_first=True)); return
+        kind = next(self.turns)
+        if kind=="breed": self.breed()
+        elif kind=="descend": self.descend()
         else:
-            self.breed()
+            self.milps+=1
+            if self.milps>1 and self.milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S: self.raise_bound()
+            elif self.left_s() >= _LEAST_MILP_S: self.milp(self._neighbourhood(is_first=self.milps <= 1))
+            else: self.descend()
+
+    def descend(self) -> None:
+        search, vain = self.search, 0
+        search.iterations += 1
+        if search.best is not None:
+            self.descent.meet(Fleet.of(search.best.replicas), search.best_usd)
+        while vain < _VAIN and len(self.descent) and self.left_s() > _LEAST_LEFT_S:
+            state = self.descent.step(search.best_usd, lambda: self.left_s() <= 0)
+            if state is not None and search.offer(state):
+                vain = 0
+                self._price(tuple(state.open.tolist()))  # other whole numbers may be better
+                self.descent.meet(Fleet.of(search.best.replicas), search.best_usd)
+            else:
+                vain += 1
 
     def _neighbourhood(self, is_first: bool) -> Ints:
         search = self.search
@@ -226,8 +247,8 @@ class Hunt:
         search = self.search
         if not members:
             return
-        program = SetProgram(search.space, np.array(members, dtype=np.int64))
-        state = program.best(search.best_usd, _PROGRAMS_PER_SET)
+        at = np.array(members, dtype=np.int64)
+        state = cheapest_of_set(search.space, at, search.best_usd, _PROGRAMS_PER_SET)
         if state is not None:
             search.offer(state)
         if np.isin(members, self.candidates).all():
