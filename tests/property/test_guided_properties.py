@@ -20,7 +20,8 @@ from controller.optimizer.guided.breeding import Breeder, PricedSets
 from controller.optimizer.guided.open_set import BARRED, OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
-from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.guided.routing_program import RoutingProgram
+from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
 from controller.optimizer.pricing import Prices
@@ -130,14 +131,14 @@ def some_set(data: st.DataObject, space: SearchSpace) -> np.ndarray:
 
 
 def cost_of_set(space: SearchSpace, at: np.ndarray, replicas: np.ndarray | None = None) -> float:
-    """Return what opening exactly these deployments costs at least, by the set program; inf where nothing fits."""
-    program = SetProgram(space, at)
+    """Return what opening exactly these deployments costs at least; inf where nothing fits."""
     if replicas is not None:
-        program.fix(replicas)
-    state = program.best(np.inf, 10_000)
+        stored = float(space.weights_gb[at].sum()) <= space.storage_gb + 1e-6
+        return RoutingProgram(space, at).run(replicas, replicas) if stored else np.inf
+    state = cheapest_of_set(space, at, np.inf, 10_000)
     if state is None:
         return np.inf
-    rented = np.maximum(state.replicas[at], 1.0) if replicas is None else replicas  # even if of no use
+    rented = np.maximum(state.replicas[at], 1.0)  # even if of no use
     more = space.fleet_usd(rented, at) - space.fleet_usd(state.replicas[at], at)
     return state.cost_usd() + float(more.sum())
 
@@ -315,7 +316,7 @@ def test_a_set_program_finds_what_the_milp_of_that_set_finds(instance: Instance,
     at = some_set(data, space)
     outcome = RestrictedMilp(space, at).solve(NO_LIMIT)
     assert outcome.state is not None
-    state = SetProgram(space, at).best(np.inf, 10_000)
+    state = cheapest_of_set(space, at, np.inf, 10_000)
     used = len(outcome.state.open)
     if state is not None:  # the MILP may leave some of them closed
         assert state.keeps_limits

@@ -19,7 +19,7 @@ from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eli
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
-from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.highs import run_highs
 from controller.optimizer.program import Program
 from controller.optimizer.relaxation import Relaxation, relax
@@ -62,7 +62,7 @@ def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
     sets, population = met_on_the_way(name)
     ratios = []
     for members in population.unsettled(12, np.inf):
-        state = SetProgram(sets.space, np.array(members)).best(np.inf, 500)
+        state = cheapest_of_set(sets.space, np.array(members), np.inf, 500)
         assert state is not None
         if (state.replicas[list(members)] == 0).any():
             continue  # it is better off without one of them
@@ -82,7 +82,7 @@ def test_some_generations_and_the_price_of_their_best_sets_come_near_the_best_pl
     costs = [
         state.cost_usd()
         for members in population.unsettled(10, np.inf)
-        if (state := SetProgram(sets.space, np.array(members)).best(np.inf, 100)) is not None
+        if (state := cheapest_of_set(sets.space, np.array(members), np.inf, 100)) is not None
     ]
     greedy = Greedy.of(sets.space).build(next(fixed_orders(sets.space.instance)))
     assert min(costs) < greedy.cost_usd()

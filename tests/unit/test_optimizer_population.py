@@ -3,7 +3,6 @@
 from functools import cache
 from pathlib import Path
 
-import highspy
 import numpy as np
 import pytest
 
@@ -13,7 +12,8 @@ from controller.optimizer.guided import population as population_module
 from controller.optimizer.guided.breeding import Breeder
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
-from controller.optimizer.guided.set_program import SetProgram
+from controller.optimizer.guided.routing_program import RoutingProgram
+from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.relaxation import relax
 from controller.optimizer.space import SearchSpace
 
@@ -53,13 +53,7 @@ def parents_of(population: Population) -> set[Members]:
 def linear_program_usd(sets: OpenSets, members: Members) -> float:
     """Return the cost of a set's plan if replicas may be fractions; inf where there is none."""
     at = np.array(members)
-    lp = (program := SetProgram(sets.space, at))._lp
-    columns = np.arange(program._num_x, program._num_x + len(at), dtype=np.int32)
-    lp.changeColsBounds(len(at), columns, program._lower, program._upper)
-    lp.run()
-    if lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        return np.inf
-    return float(lp.getInfo().objective_function_value) + float(sets.space.open_usd[at].sum())
+    return RoutingProgram(sets.space, at).run(np.ones(len(at)), np.maximum(sets.space.cap[at], 1.0))
 
 
 def test_one_seed_breeds_one_population_and_another_seed_another() -> None:
@@ -78,7 +72,7 @@ def best_priced_usd(name: str, generations: int) -> float:
     for _ in range(generations):
         population.breed(random, best_usd)
         for members in population.unsettled(5, best_usd):
-            state = SetProgram(sets.space, np.array(members)).best(best_usd, 20)
+            state = cheapest_of_set(sets.space, np.array(members), best_usd, 20)
             best_usd = best_usd if state is None else state.cost_usd()
             population.settle(members, best_usd)
     return best_usd

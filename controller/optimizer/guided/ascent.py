@@ -8,11 +8,13 @@ that is there would earn at these prices. It is raised in three ways, those last
    which no longer fits.
 2. A few supergradient steps move all of them (Polyak's, towards a cost that would put the fleet out of the question).
    The prices of mean excess stay as they are until here.
-3. Steps with the best prices of mean excess for each fleet (:meth:`~controller.optimizer.guided.open_set.OpenSets.evaluate`).
+3. Steps with the best prices of mean excess for each fleet
+   (:meth:`~controller.optimizer.guided.open_set.OpenSets.evaluate`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +23,9 @@ from controller.domain.arrays import Floats, Ints
 from controller.optimizer.guided.open_set import BARRED, OpenSets
 
 _NO_LOAD = 1e-9
-_STEPS, _BLEND_STEPS = 4, (4, 8)
+_STEPS, _BLEND_STEPS = 4, 4
 _EASE = 0.85
-_CHUNK, _MOST_BLENDED = 512, 512
+_CHUNK, _BLENDED_AT_ONCE, _MOST_BLENDED = 512, 128, 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,21 +50,35 @@ class Fleets:
         )
 
 
-def raised_bounds(sets: OpenSets, fleets: Fleets, target_usd: float) -> Floats:
-    """Return (N,) costs that the fleets are not below; above ``target_usd`` they are of no interest."""
-    count = len(fleets.rows)
-    usd, price = np.zeros(count), fleets.capacity_usd.copy()
-    for first in range(0, count, _CHUNK):
+def cheapest_first(
+    sets: OpenSets, fleets: Fleets, usd: Floats, below_usd: float, count: int
+) -> Iterator[tuple[Ints, Floats]]:
+    """Yield the fleets that may cost less than ``below_usd``, by ``count``, about in the order of their bounds.
+
+    Parameters
+    ----------
+    usd : (N,) bounds that are known.
+
+    Yields
+    ------
+    The positions of some fleets, and their bounds.
+    """
+    usd, price = usd.copy(), fleets.capacity_usd.copy()
+    for first in range(0, len(usd), _CHUNK):
         part = slice(first, first + _CHUNK)
-        usd[part], price[part] = _with_fixed_excess(sets, fleets.at(part), target_usd)
-    sets.target_usd = target_usd
-    left = np.argsort(usd, kind="stable")[:_MOST_BLENDED]
-    for steps in _BLEND_STEPS:
-        left = left[usd[left] < target_usd]
-        if len(left):
-            found = sets.evaluate(fleets.rows[left], steps, price[left], replicas=fleets.replicas[left])
-            usd[left], price[left] = np.maximum(usd[left], found.usd), found.capacity_usd
-    return usd
+        raised_usd, price[part] = _with_fixed_excess(sets, fleets.at(part), below_usd)
+        np.maximum(usd[part], raised_usd, out=usd[part])
+    left = np.argsort(usd, kind="stable")
+    left = left[usd[left] < below_usd][:_MOST_BLENDED]
+    for first in range(0, len(left), _BLENDED_AT_ONCE):
+        at = left[first : first + _BLENDED_AT_ONCE]
+        sets.target_usd = below_usd
+        found = sets.evaluate(fleets.rows[at], _BLEND_STEPS, price[at], replicas=fleets.replicas[at])
+        usd[at] = np.maximum(usd[at], found.usd)
+        at = at[np.argsort(usd[at], kind="stable")]
+        at = at[usd[at] < below_usd]
+        for n in range(0, len(at), count):
+            yield at[n : n + count], usd[at[n : n + count]]
 
 
 def _with_fixed_excess(sets: OpenSets, fleets: Fleets, target_usd: float) -> tuple[Floats, Floats]:

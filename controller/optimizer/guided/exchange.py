@@ -15,12 +15,13 @@ neighbours that it leaves get prices of their own (:mod:`~controller.optimizer.g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
-from controller.optimizer.guided.ascent import Fleets, raised_bounds
+from controller.optimizer.guided.ascent import Fleets, cheapest_first
 from controller.optimizer.guided.open_set import BARRED, OpenSets
 
 _ROUNDING = 1e-6
@@ -35,13 +36,14 @@ class Priced:
 
     Attributes
     ----------
-    members, replicas : (K,) positions in the candidates, in order; whole numbers.
+    members, replicas : (K,) positions in the candidates, in order; whole numbers. ``usd``: what the fleet costs.
     shares : (I, K) of its routes.
     capacity_usd, excess_usd : (K,) per replica; (Q, I) per unit of mean excess, both >= 0.
     """
 
     members: Ints
     replicas: Floats
+    usd: float
     shares: Floats
     capacity_usd: Floats
     excess_usd: Floats
@@ -108,13 +110,16 @@ class Exchange:
     def __init__(self, sets: OpenSets) -> None:
         self._sets, self._none = sets, sets.num_candidates
 
-    def below(self, fleet: Priced, below_usd: float) -> Neighbours:
-        """Return the neighbours that may cost less than ``below_usd``, the cheapest estimates first."""
+    def below(self, fleet: Priced, below_usd: float, count: int) -> Iterator[Neighbours]:
+        """Yield neighbours that may cost less than ``below_usd``, by ``count``, the lowest bounds first."""
         found = self._bounded(fleet, below_usd)
-        return self._raised(fleet, found, below_usd) if len(found.usd) else found
+        if len(found.usd):
+            fleets = self._fleets(fleet, found)
+            for at, usd in cheapest_first(self._sets, fleets, found.usd, below_usd, count):
+                yield replace(found.at(at), usd=usd)
 
     def _bounded(self, fleet: Priced, below_usd: float) -> Neighbours:
-        """Return the neighbours whose bounds at the fleet's own prices are below ``below_usd``, and that limits allow."""
+        """Return the neighbours that limits allow, with bounds at the fleet's own prices below ``below_usd``."""
         sets, members, none = self._sets, fleet.members, self._none
         bases, of = self._bases(fleet)
         rent = sets.cost(bases, members).sum(axis=1)
@@ -140,7 +145,7 @@ class Exchange:
         parts = [self._without_newcomer(fleet, bases, alone)]
         for bound, (added, is_new) in zip(joined, amounts, strict=True):
             usd = bound.usd + sets.cost(added)
-            at = np.nonzero(may_join & is_new & (added <= sets.cap) & (usd < below_usd))
+            at = np.nonzero(may_join & is_new & (usd < below_usd))
             parts.append(Neighbours(bases[at[0]], at[1], added[at], usd[at], bound.surcharge[at]))
         found = _joined(parts)
         found = found.at((found.usd < below_usd) & (found.left <= sets.cap[members]).all(axis=1))
@@ -170,7 +175,7 @@ class Exchange:
         return least
 
     def _bases(self, fleet: Priced) -> tuple[Floats, Ints]:
-        """Return (B, K) what is left of the replicas, first all of them, and (B,) the member from which some are gone."""
+        """Return (B, K) what is left of the replicas, first all of them, and (B,) which member has lost some."""
         replicas = fleet.replicas
         one = np.arange(len(replicas))
         every = one[replicas > 1]
@@ -180,16 +185,40 @@ class Exchange:
         bases[1 + len(one) + np.arange(len(every)), every] = 0.0
         return bases, of
 
-    def _amounts(self, fleet: Priced, bases: Floats, of: Ints) -> tuple[tuple[Floats, Bools], tuple[Floats, Bools]]:
-        """Return what a newcomer needs for what has lost its place, rounded down and rounded up.
+    def _amounts(self, fleet: Priced, bases: Floats, of: Ints) -> list[tuple[Floats, Bools]]:
+        """Return numbers of replicas (B, n + 1) that a newcomer may have, and whether each is one of its own.
 
-        Each (B, n + 1), and whether that is a number of its own.
+        What it needs for what has lost its place, rounded down and rounded up, as far as limits leave room for that;
+        and where limits are what keeps demand unmet, as many as there is room for.
         """
-        load = np.einsum("ni,ik->nk", self._sets.load, fleet.shares)  # (n + 1, K)
+        sets = self._sets
+        load = np.einsum("ni,ik->nk", sets.load, fleet.shares)  # (n + 1, K)
         gone = 1.0 - bases[np.arange(len(of)), of] / fleet.replicas[of]
         need = np.where(of[:, None] < 0, 1.0, load[:, of].T * gone[:, None])
-        less, more = np.maximum(np.floor(need + _ROUNDING), 1.0), np.maximum(np.ceil(need - _ROUNDING), 1.0)
-        return (less, np.ones(less.shape, dtype=bool)), (more, more > less)
+        room = np.minimum(self._room(fleet.members, bases), sets.cap)
+        wanted = [np.maximum(np.floor(need + _ROUNDING), 1.0), np.maximum(np.ceil(need - _ROUNDING), 1.0)]
+        if len(sets.limit) and (fleet.shares.sum(axis=1) < 1.0 - _ROUNDING).any():
+            wanted.append(room)
+        amounts: list[tuple[Floats, Bools]] = []
+        for number in wanted:
+            added = np.minimum(number, room)
+            is_new = added >= 1.0
+            for other, _ in amounts:
+                is_new = is_new & (added != other)
+            amounts.append((added, is_new))
+        return amounts
+
+    def _room(self, members: Ints, bases: Floats) -> Floats:
+        """Return (B, n + 1) how many replicas of each candidate there is room for; inf where no limit says."""
+        sets = self._sets
+        used = (sets.per_replica[:, members][:, None] * bases).sum(axis=2)  # (L, B)
+        used += np.where(bases > 0, sets.once[:, members][:, None], 0.0).sum(axis=2)
+        left = sets.limit[:, None, None] * (1.0 + 1e-9) - used[:, :, None] - sets.once[:, None]
+        per_replica = np.broadcast_to(sets.per_replica[:, None], left.shape)
+        room = np.full(left.shape, np.inf)
+        np.divide(left, per_replica, out=room, where=per_replica > 0)
+        most: Floats = np.floor(np.maximum(room.min(axis=0, initial=np.inf), 0.0) + _ROUNDING * 1e-3)
+        return most
 
     def _may_join(self, members: Ints, bases: Floats) -> Bools:
         """Return (B, n + 1) whether a candidate is of another (model, tier) pair than all members that are left."""
@@ -216,8 +245,8 @@ class Exchange:
         usd = np.append(bound.usd[base] + rise, bound.usd[fewer])
         return Neighbours(left, none, np.zeros(len(left)), usd, bound.surcharge[np.append(base, fewer)])
 
-    def _raised(self, fleet: Priced, found: Neighbours, below_usd: float) -> Neighbours:
-        """Return neighbours with better bounds, by prices of their own, those that are still below ``below_usd``."""
+    def _fleets(self, fleet: Priced, found: Neighbours) -> Fleets:
+        """Return the neighbours with the prices that bound them best so far."""
         sets = self._sets
         rows, replicas = found.rows(fleet.members, self._none)
         prices = np.column_stack(
@@ -229,13 +258,7 @@ class Exchange:
             at = np.flatnonzero(found.surcharge == surcharge)
             if len(at):
                 excess_usd[at] = self._best_excess_prices(fleet, found.at(at), self._point(fleet, surcharge))
-        fleets = Fleets(rows, replicas, prices, excess_usd)
-        usd = raised_bounds(sets, fleets, below_usd)
-        usd = np.maximum(found.usd, usd)
-        found = replace(found, usd=usd)
-        order = np.argsort(usd, kind="stable")
-        return found.at(order[usd[order] < below_usd])
-
+        return Fleets(rows, replicas, prices, excess_usd)
 
     def _best_excess_prices(self, fleet: Priced, found: Neighbours, point: _Point) -> Floats:
         """Return (N, I) for each neighbour those prices of mean excess, of the ones at a point, that bound it best."""

@@ -2,15 +2,16 @@
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
 that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
-close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs over the
-deployments of the best plan and some more decide what neither has seen.
+close) and estimated by the hundred; set programs say what the best of them really cost; replicas are exchanged between
+deployments, as long as that makes the best plan cheaper; and small MILPs over the deployments of the best plan and some
+more decide what none of these has seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import chain, cycle
+from collections.abc import Callable, Iterator
+from itertools import chain, cycle, islice
 
 import numpy as np
 
@@ -32,14 +33,13 @@ _GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
 _WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
-_CANDIDATES = 150
+_CANDIDATES_IN_A_SECOND, _NEWCOMERS_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 500, 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
-_CYCLE = ("milp", "descend", "breed", "descend")
-_VAIN = 3
+_BREED_TURNS = 3
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
 _LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
@@ -57,7 +57,7 @@ _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 
 
 def guided(search: Search) -> None:
-    """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a restricted MILP."""
+    """Improve ``search.best`` until told to stop. An iteration is some generations of sets, a descent, or a MILP."""
     space = search.space
     greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
     if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
@@ -99,6 +99,11 @@ def _first_size(total_s: float) -> int:
     return min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
 
 
+def _first_few(order: Ints, in_a_second: int, total_s: float) -> Ints:
+    """Return as many of the best deployments as there is time to look at: ``in_a_second`` at the most."""
+    return order[: max(int(in_a_second * min(total_s, 1.0)), _FEWEST_CANDIDATES)]
+
+
 class Hunt:
     """The search once prices are known."""
 
@@ -106,8 +111,10 @@ class Hunt:
         self.search, self.tree = search, tree
         space, relaxation = search.space, tree.relaxation
         self.relaxation = relaxation
+        total = search.stop.remaining_s()
+        self.total_s, self.limited = total, math.isfinite(total)
         order = np.argsort(relaxation.reduced_usd, kind="stable")
-        chosen = [order[:_CANDIDATES], np.flatnonzero(relaxation.weights > 0)]
+        chosen = [_first_few(order, _CANDIDATES_IN_A_SECOND, total), np.flatnonzero(relaxation.weights > 0)]
         chosen += [state.open for state in search.initial]
         if search.best is not None:
             chosen.append(search.best.open)
@@ -116,14 +123,15 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.descent = Descent(space, relaxation.prices, self.candidates)
-        self.turn = self.milps = 0
-        self.turns = chain(["breed", "descend"] * 2, cycle(_CYCLE))
-        total = search.stop.remaining_s()
-        self.slice_s = (
-            min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if math.isfinite(total) else math.inf
+        newcomers = _first_few(order, _NEWCOMERS_IN_A_SECOND, total)
+        self.descent = Descent(space, relaxation.prices, np.union1d(newcomers, self.candidates))
+        self.fleets = self._used_fleets()
+        self.milps = 0
+        self.turns: Iterator[Callable[[], None]] = chain(
+            [self.breed] * _BREED_TURNS + [self.descend],
+            cycle([self.decide, self.descend, self.breed, self.descend]),
         )
-        self.total_s, self.limited = total, math.isfinite(total)
+        self.slice_s = min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if self.limited else math.inf
         self.size = _first_size(total)
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
@@ -152,42 +160,67 @@ class Hunt:
         search, weights = self.search, self.relaxation.weights
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turns = chain(["descend"], cycle(_CYCLE))
+            self.turns = islice(self.turns, _BREED_TURNS, None)  # from the plan that is known
         else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
         self.population.begin(self._starts(), search.best_usd)
+        if self._live().sum() <= self.size:
+            self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
-        """Do one more thing: breed sets, exchange replicas, solve a MILP, or work on the bound.
+        """Do one more thing: breed sets, exchange replicas, solve a MILP, or work on the bound."""
+        next(self.turns)()
 
-        Sets are bred at first, unless one MILP can decide all, and every other time after that.
-        """
-        self.turn += 1
-        if self.turn==1 and self._live().sum() <= self.size and self.left_s() >= _LEAST_MILP_S:
-            self.milp(self._neighbourhood(is_first=True)); return
-        kind = next(self.turns)
-        if kind=="breed": self.breed()
-        elif kind=="descend": self.descend()
+    def decide(self) -> None:
+        """Solve a MILP; now and then, where there is time, raise the bound instead."""
+        self.milps += 1
+        if self.milps > 1 and self.milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
+            self.raise_bound()
+        elif self.left_s() >= _LEAST_MILP_S:
+            self.milp(self._neighbourhood(is_first=self.milps <= 1))
         else:
-            self.milps+=1
-            if self.milps>1 and self.milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S: self.raise_bound()
-            elif self.left_s() >= _LEAST_MILP_S: self.milp(self._neighbourhood(is_first=self.milps <= 1))
-            else: self.descend()
+            self.descend()
 
     def descend(self) -> None:
-        search, vain = self.search, 0
+        """Exchange replicas: of the best plan, of what the relaxation uses, or of the next best fleet that was met."""
+        search = self.search
         search.iterations += 1
-        if search.best is not None:
-            self.descent.meet(Fleet.of(search.best.replicas), search.best_usd)
-        while vain < _VAIN and len(self.descent) and self.left_s() > _LEAST_LEFT_S:
-            state = self.descent.step(search.best_usd, lambda: self.left_s() <= 0)
-            if state is not None and search.offer(state):
-                vain = 0
-                self._price(tuple(state.open.tolist()))  # other whole numbers may be better
-                self.descent.meet(Fleet.of(search.best.replicas), search.best_usd)
-            else:
-                vain += 1
+        fleet = None if search.best is None else Fleet.of(search.best.replicas)
+        if fleet is None or self.descent.has_seen(fleet):
+            fleet = self.fleets.pop() if self.fleets else None
+        if fleet is not None:
+            state = self.descent.down(fleet, self._is_late)
+        else:
+            state = self.descent.step(search.best_usd, self._is_late)
+        if state is not None and search.offer(state) and not self.descent.has_seen(Fleet.of(state.replicas)):
+            state = self.descent.down(Fleet.of(state.replicas), self._is_late)
+            if state is not None:
+                search.offer(state)
+
+    def _is_late(self) -> bool:
+        """Whether there is no time for anything more."""
+        return self.left_s() <= _LEAST_LEFT_S
+
+    def _used_fleets(self) -> list[Fleet]:
+        """Return fleets near what the relaxation uses, the likelier ones last."""
+        space, relaxation = self.search.space, self.relaxation
+        fleets = []
+        for least in _START_WEIGHTS[::-1]:
+            at = np.sort(self._one_of_each_pair(np.flatnonzero(relaxation.weights > least)))
+            if len(at):
+                replicas = np.clip(np.round(relaxation.replicas[at]), 1.0, np.maximum(space.cap[at], 1.0))
+                fleets.append(self._within_limits(at, replicas))
+        return fleets
+
+    def _within_limits(self, at: Ints, replicas: Floats) -> Fleet:
+        """Return a fleet without those replicas, rounded up the most, that limits leave no room for."""
+        rows = np.searchsorted(self.candidates, at)[None]
+        replicas = replicas.copy()
+        while replicas.any() and self.sets.barred(rows, replicas[None])[0]:
+            over = np.where(replicas > 0, replicas - self.relaxation.replicas[at], -np.inf)
+            replicas[over.argmax()] -= 1.0
+        return Fleet(at[replicas > 0], replicas[replicas > 0])
 
     def _neighbourhood(self, is_first: bool) -> Ints:
         search = self.search

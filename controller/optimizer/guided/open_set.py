@@ -169,11 +169,13 @@ class OpenSets:
 
     def excess_price(self, excess_usd: Floats) -> Floats:
         """Return (I,) about what one unit of ``excess`` costs, given prices (Q, I) >= 0 of each mean."""
-        price: Floats = excess_usd[0] if len(excess_usd) == 1 else (excess_usd * _sizes(self.space)).sum(axis=0)
+        price: Floats = (
+            excess_usd[0] if len(excess_usd) == 1 else (excess_usd * _sizes(self.space)).sum(axis=0)
+        )
         return price
 
     def unit_usd(self, excess_usd: Floats) -> Floats:
-        """Return (..., n + 1, I) the price of each route with excess at ``excess_usd`` (..., I); what may not be is barred."""
+        """Return (..., n + 1, I) prices of routes, those barred that may not be, with excess at prices (..., I)."""
         usd: Floats = self.routed_usd + excess_usd[..., None, :] * self.excess
         return usd
 

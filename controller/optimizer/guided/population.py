@@ -138,9 +138,9 @@ class Population:
         There are many such sets around each good one, and they would take the places of all others.
         """
         row = self._met.rows[n]
-        row = row[row < self._none]
-        for z in range(len(row)):
-            at = self._at.get(np.delete(row, z).tobytes())
+        key = row[row < self._none].tobytes()
+        for first in range(0, len(key), row.itemsize):
+            at = self._at.get(key[:first] + key[first + row.itemsize :])
             if at is not None and (
                 self.usd[at] <= self.usd[n] or -np.inf < self._estimate_usd[at] <= self._estimate_usd[n]
             ):
@@ -155,8 +155,10 @@ class Population:
         """Take up the sets that are new, without an estimate."""
         sizes = (sets.rows < self._none).sum(axis=1)
         new: list[int] = []
-        for n, (row, size) in enumerate(zip(sets.rows, sizes.tolist(), strict=True)):
-            key = row[:size].tobytes()
+        width = sets.rows.shape[1] * sets.rows.itemsize
+        keys = sets.rows.tobytes()
+        for n, size in enumerate(sizes.tolist()):
+            key = keys[n * width : n * width + size * sets.rows.itemsize]
             if key not in self._at:
                 self._at[key] = len(self.usd) + len(new)
                 new.append(n)

@@ -2,9 +2,9 @@
 
 Variables, in this order: shares x of allowed routes, w (one for each deployment), r where more than one replica may
 run, starts s where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most,
-w is r. Rows are those of docs/mathematics.md, those left out that cannot bind. Rows ``x <= w`` say nothing that capacity
-does not say of whole numbers, but make the relaxation far tighter, and of hundreds a few dozen do so: those are added
-that its solutions break.
+w is r. Rows are those of docs/mathematics.md, those left out that cannot bind. Rows ``x <= w`` say nothing of whole
+numbers that capacity does not say, but make the relaxation far tighter, and of hundreds a few dozen do so: those are
+added that its solutions break.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OPTIONS: dict[str, bool | int | float | str] = {
 }
 _ROUNDS, _VIOLATED = 6, 1e-6
 _LEAST_LOAD = 1e-3
-"""A load below which a capacity, within its tolerance, might not tell a deployment that serves from one that does not."""
+"""A load below which capacity, within its tolerance, might not tell that a deployment serves at all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +137,9 @@ class RestrictedMilp:
         owners, columns = np.concatenate([n_of, np.arange(len(at))]), np.concatenate([self._x, self._r])
         allowed, compute, memory = space.allowed[:, at].T, space.compute[:, at].T, space.memory[:, at].T
         every = np.ones(len(at), dtype=bool)
-        memory_binds = (np.where(allowed, memory, 0.0).sum(axis=1) > 1.0) & (allowed & (memory > compute)).any(axis=1)
+        memory_binds = (np.where(allowed, memory, 0.0).sum(axis=1) > 1.0) & (
+            allowed & (memory > compute)
+        ).any(axis=1)
         for load, binds in ((compute, every), (memory, memory_binds)):
             values = np.concatenate([load[n_of, self._i_of], np.full(len(at), -1.0)])
             rows.add_some(np.flatnonzero(binds), owners, columns, values, 0.0)
@@ -173,7 +175,8 @@ class RestrictedMilp:
                 np.stack([self._x[broken], w_of[broken]], axis=1).ravel().astype(np.int32),
                 np.tile([1.0, -1.0], count),
             )
-        return relaxation.getLp()
+        tightened: highspy.HighsLp = relaxation.getLp()
+        return tightened
 
     def _add_limits(self, rows: Rows) -> None:
         """Add constraints 6 and 7."""

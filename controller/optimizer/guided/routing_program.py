@@ -119,9 +119,7 @@ class RoutingProgram:
             len(self._first), self._first, np.append(zeros, lower), np.append(ones, upper)
         )
         if self._budget_row is not None:
-            self._lp.changeRowBounds(
-                self._budget_row, -highspy.kHighsInf, self.space.budget_usd - open_usd
-            )
+            self._lp.changeRowBounds(self._budget_row, -highspy.kHighsInf, self.space.budget_usd - open_usd)
         self._lp.run()
         if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return float("inf")
@@ -130,17 +128,20 @@ class RoutingProgram:
     @property
     def values(self) -> Floats:
         """Of every column, in the last solution."""
-        return np.array(self._lp.getSolution().col_value)
+        values: Floats = np.array(self._lp.getSolution().col_value)
+        return values
 
     def replicas(self, values: Floats) -> Floats:
         """(n,) of a solution."""
-        return values[self._r]
+        replicas: Floats = values[self._r]
+        return replicas
 
     def shares(self, values: Floats) -> Floats:
         """(I, n) of a solution."""
         shares = np.zeros((self.space.num_types, len(self.at)))
         shares[self._i_of, self._n_of] = np.clip(values[self._x], 0.0, 1.0)
-        return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+        return shares
 
     def state(self, values: Floats) -> AllocationState:
         """Return a solution as an exact state: replicas follow from its shares."""

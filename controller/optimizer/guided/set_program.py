@@ -30,7 +30,7 @@ def cheapest_of_set(space: SearchSpace, at: Ints, below_usd: float, programs: in
             break
         lower, upper = stack.pop()
         usd = program.run(lower, upper)
-        if not usd < limit_usd - _GAIN * abs(limit_usd):
+        if usd >= limit_usd * (1.0 - _GAIN):
             continue
         values = program.values
         replicas = program.replicas(values)
