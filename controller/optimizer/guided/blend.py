@@ -14,14 +14,14 @@ class Blends:
 
     Parameters
     ----------
-    excess : (n + 1, I) by how much each is over the mean limit; Σ excess·x <= 0 must hold. Zero where not allowed.
+    excess : (n + 1, I) by how much each is over the mean limit; Σ excess·x <= 0 must hold.
     allowed : (n + 1, I).
     """
 
     def __init__(self, excess: Floats, allowed: Bools) -> None:
         #: Types that may be served over their mean limit at all.
         self.types: Ints = np.flatnonzero(((excess > 0) & allowed).any(axis=0))
-        self.excess = excess[:, self.types]
+        self.excess = np.where(allowed, excess, 0.0)[:, self.types]
 
     def of(self, sets: Ints) -> BlendsOfSets:
         """Return the blends within ``sets`` (N, K)."""
