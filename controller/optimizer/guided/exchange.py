@@ -123,7 +123,7 @@ class Exchange:
         sets, members, none = self._sets, fleet.members, self._none
         bases, of = self._bases(fleet)
         rent = sets.cost(bases, members).sum(axis=1)
-        may_join = self._may_join(members, bases)
+        may_join = self._may_join(members, bases, of)
         amounts = self._amounts(fleet, bases, of)
         alone = _Bounds(np.full(len(bases), -np.inf), np.zeros(len(bases)))
         joined = [_Bounds(np.full(may_join.shape, -np.inf), np.zeros(may_join.shape)) for _ in amounts]
@@ -220,11 +220,15 @@ class Exchange:
         most: Floats = np.floor(np.maximum(room.min(axis=0, initial=np.inf), 0.0) + _ROUNDING * 1e-3)
         return most
 
-    def _may_join(self, members: Ints, bases: Floats) -> Bools:
-        """Return (B, n + 1) whether a candidate is of another (model, tier) pair than all members that are left."""
+    def _may_join(self, members: Ints, bases: Floats, of: Ints) -> Bools:
+        """Return (B, n + 1) whether a candidate is of another (model, tier) pair than all members that are left.
+
+        Nor does the one that has lost its place come back.
+        """
         pair = self._sets.pair
         same = pair[members][:, None] == pair  # (K, n + 1)
         joins: Bools = ~((bases > 0)[:, :, None] & same).any(axis=1)
+        joins[np.arange(1, len(of)), members[of[1:]]] = False
         joins[:, -1] = False
         return joins
 
