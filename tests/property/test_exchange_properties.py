@@ -70,7 +70,11 @@ def test_neighbours_are_one_exchange_away_and_within_limits(instance: Instance, 
     space = SearchSpace.of(tightened(data, instance))
     assume(space.num_deployments > 1)
     sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
-    fleet = routed(space, some_fleet(data, sets))
+    fleet = some_fleet(data, sets)
+    spend = float(space.budgeted_usd(fleet.replicas, fleet.at).sum())
+    space = replace(space, budget_usd=spend * data.draw(pick([1.0, 1.5, 4.0])))
+    sets = OpenSets(space, sets.candidates, priced(data, space))
+    fleet = routed(space, fleet)
     seen = set()
     for found in Exchange(sets).below(fleet, EVERY, 1000):
         for left, newcomer, added in zip(
