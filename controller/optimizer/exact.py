@@ -17,7 +17,7 @@ from controller.domain.arrays import Floats
 from controller.optimizer.cbc import run_cbc
 from controller.optimizer.highs import Run, run_highs
 from controller.optimizer.model import Model, build, solution_values
-from controller.optimizer.program import Program
+from controller.optimizer.program import Program, share_units
 from controller.optimizer.routing import route
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
@@ -98,6 +98,7 @@ def _by_arrays(
         seconds=limits.remaining_s() * _HIGHS_SHARE,
         nodes=limits.nodes,
         gap=limits.gap,
+        units=program.units(),
         start=None if start is None else program.values_of(*start),
     )
     values = np.zeros(program.num_columns) if run.values is None else run.values
@@ -123,6 +124,7 @@ def _by_pulp(
             seconds=limits.remaining_s() * _HIGHS_SHARE,
             nodes=limits.nodes,
             gap=limits.gap,
+            units=_units(model, space),
             start=None if by_name is None else np.array([by_name.get(item.name, 0.0) for item in variables]),
         )
     value = dict.fromkeys((item.name for item in variables), 0.0)
@@ -133,6 +135,14 @@ def _by_pulp(
     for (i, d), item in model.shares.items():
         shares[i, d] = min(max(value[item.name], 0.0), 1.0)
     return run, replicas, shares
+
+
+def _units(model: Model, space: SearchSpace) -> Floats:
+    """Return (n,) what to count each variable in: the same as in :meth:`Program.units`."""
+    of_type = share_units(space)
+    by_name = {item.name: of_type[i] for (i, _), item in model.shares.items()}
+    by_name |= {item.name: of_type[i] for i, item in model.unmet.items()}
+    return np.array([by_name.get(item.name, 1.0) for item in model.problem.variables()])
 
 
 def to_highs(model: Model) -> highspy.HighsLp:

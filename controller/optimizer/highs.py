@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ def run_highs(
     target: float | None = None,
     should_stop: Callable[[], bool] | None = None,
     looks_per_node: int | None = None,
+    units: Floats | None = None,
     options: Mapping[str, bool | int | float | str] = _NO_OPTIONS,
 ) -> Run:
     """Minimize a program.
@@ -64,8 +65,12 @@ def run_highs(
     should_stop : asked now and then; HiGHS's own limit knows no clock but the wall's.
     looks_per_node : how often it may be asked without a new node in between. HiGHS's propagation can go round in one
         node for minutes; this ends it, and at the same point in every run.
+    units : (n,) how many of HiGHS's own one of each column is: powers of two, 1 for whole numbers. HiGHS's tolerances
+        are absolute: without units, a share of 1e-6 is nothing to it, though it may be a replica.
     options : more of HiGHS's own.
     """
+    if units is not None:
+        model, start = _in_units(model, units), None if start is None else start * units
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.silent()
     chosen: dict[str, bool | int | float | str] = {
@@ -101,7 +106,24 @@ def run_highs(
 
         solver.cbMipInterrupt.subscribe(interrupt)
     solver.run()
-    return _read(solver)
+    run = _read(solver)
+    return run if units is None or run.values is None else replace(run, values=run.values / units)
+
+
+def _in_units(model: highspy.HighsLp, units: Floats) -> highspy.HighsLp:
+    """Return the same program with every column counted in its unit; the columns' lower bounds are 0."""
+    scaled = highspy.HighsLp()
+    scaled.num_col_, scaled.num_row_ = model.num_col_, model.num_row_
+    scaled.col_cost_ = np.asarray(model.col_cost_) / units
+    scaled.col_lower_, scaled.col_upper_ = model.col_lower_, np.asarray(model.col_upper_) * units
+    scaled.row_lower_, scaled.row_upper_ = model.row_lower_, model.row_upper_
+    scaled.a_matrix_.format_ = model.a_matrix_.format_
+    scaled.a_matrix_.start_, scaled.a_matrix_.index_ = model.a_matrix_.start_, model.a_matrix_.index_
+    scaled.a_matrix_.value_ = (
+        np.asarray(model.a_matrix_.value_) / units[np.asarray(model.a_matrix_.index_, dtype=np.int64)]
+    )
+    scaled.integrality_ = model.integrality_
+    return scaled
 
 
 def _read(solver: highspy.Highs) -> Run:

@@ -117,7 +117,12 @@ def has_plan(instance: Instance, remaining_s: Callable[[], float] = forever) -> 
     if relaxed is None or relaxed > _LEAST_SHORTFALL:
         return None if relaxed is None else False
     program = Program.of(space)
-    run = run_highs(program.highs(np.zeros(program.num_columns)), seconds=remaining_s(), nodes=_NODES)
+    run = run_highs(
+        program.highs(np.zeros(program.num_columns)),
+        seconds=remaining_s(),
+        nodes=_NODES,
+        units=program.units(),
+    )
     return {"optimal": True, "feasible": True, "infeasible": False, "nothing": None}[run.outcome]
 
 

@@ -77,7 +77,9 @@ def _by_program(lifted: Instance, limit: Limit, seconds: float) -> Remedy | None
         if known.keeps_limits and known.serves_enough
         else None
     )
-    run = run_highs(program.highs(counted), seconds=seconds, nodes=_NODES, gap=_GAP, start=start)
+    run = run_highs(
+        program.highs(counted), seconds=seconds, nodes=_NODES, gap=_GAP, start=start, units=program.units()
+    )
     if run.values is None:
         return None
     unit = _UNITS[limit.kind]

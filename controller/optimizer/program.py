@@ -197,6 +197,15 @@ class Program:
         result[columns] = weights
         return result
 
+    def units(self) -> Floats:
+        """Return (n,) in what to count each column: shares of a type in about as many parts as it needs replicas."""
+        units = np.ones(self.num_columns)
+        of_type = share_units(self.space)
+        units[self.first_share : self.first_share + len(self.share_at)] = of_type[self.share_type]
+        busy = self.unmet >= 0
+        units[self.unmet[busy]] = of_type[busy]
+        return units
+
     def highs(self, costs: Floats, *, relaxed: bool = False) -> highspy.HighsLp:
         """Return HiGHS's own form, to minimize ``costs`` (n,); ``relaxed`` for its linear relaxation."""
         return self.constraints.model(costs, self.upper, None if relaxed else self.whole)
@@ -223,6 +232,15 @@ class Program:
         part = values[self.first_share : self.first_share + len(self.share_at)]
         shares[self.share_type, self.share_at] = np.clip(part, 0.0, 1.0)
         return replicas, shares
+
+
+def share_units(space: SearchSpace) -> Floats:
+    """Return (I,) powers of two near the replicas that a whole type needs at the least, 1 where that is less."""
+    load = np.where(space.allowed, np.maximum(space.compute, space.memory), np.inf).min(
+        axis=1, initial=np.inf
+    )
+    units: Floats = np.exp2(np.round(np.log2(np.maximum(np.where(np.isfinite(load), load, 1.0), 1.0))))
+    return units
 
 
 def _columns(size: int, of: Ints, first: int) -> tuple[Ints, int]:

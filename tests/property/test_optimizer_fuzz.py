@@ -10,6 +10,8 @@ ONCE_WRONG = {
     826: "a type that costs no rent has no worth per dollar of it",
     890: "a plan that is dearer than to serve nothing is none",
     1404: "a plan that serves enough beats one that does not, however cheap",
+    305669: "what leaves a millionth unmet, a replica's worth, is a plan to HiGHS too",
+    307271: "a proved optimum is one though a type needs 30,000 replicas",
 }
 
 

@@ -176,3 +176,17 @@ def test_cbc_says_that_there_is_no_plan() -> None:
 def test_another_solver_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="must be one of highs, cbc"):
         Params(milp_solver="abacus")  # type: ignore[arg-type]
+
+
+def test_the_units_that_highs_counts_in_are_no_ones_business_but_its_own() -> None:
+    busy = replace(TINY, query_types=(replace(CHAT, arrival_rate_per_s=4e4), CODE))
+    program = Program.of(SearchSpace.of(busy))
+    model, units = program.highs(program.cost_usd()), program.units()
+    assert units.max() > 100
+    assert set(units[program.whole]) == {1.0}
+    plain, counted = run_highs(model), run_highs(model, units=units)
+    assert counted.objective == pytest.approx(plain.objective, rel=1e-6)
+    assert counted.values is not None
+    assert float(program.cost_usd() @ counted.values) == pytest.approx(counted.objective)
+    again = run_highs(model, units=units, start=counted.values, nodes=0)
+    assert again.objective == pytest.approx(counted.objective)
