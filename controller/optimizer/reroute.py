@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def within_limits(instance: Instance, replicas: Ints) -> Ints:
 def _worth_per_gpu(instance: Instance, replicas: Ints) -> Floats:
     """Return (D,) the penalties that each deployment saves beyond its routes' own price, per GPU."""
     arrays = instance.arrays
-    shares = route(replace(instance, budget_usd=None), replicas)
+    shares = route(instance, replicas, budgeted=False)
     saved = ((arrays.unmet_usd[:, None] - arrays.route_usd) * shares).sum(axis=0)
     worth: Floats = saved / np.maximum(arrays.gpus * replicas, 1)
     return worth

@@ -15,8 +15,8 @@ from controller.optimizer.simplex import maximize
 from controller.optimizer.space import mean_excess
 
 
-def route(instance: Instance, replicas: Ints) -> Floats:
-    """Return the cheapest shares (I, D) for ``replicas`` (D,).
+def route(instance: Instance, replicas: Ints, *, budgeted: bool = True) -> Floats:
+    """Return the cheapest shares (I, D) for ``replicas`` (D,), within the budget if they are ``budgeted``.
 
     All constraints on shares are kept: 1 (but see below), 2, 3, 4, 5, and of 7 the stored tokens in the budget.
     Where ``max_unmet`` cannot be kept for every type, as much of it as can be is; the judge then says so. Types
@@ -27,12 +27,14 @@ def route(instance: Instance, replicas: Ints) -> Floats:
     running = np.flatnonzero(replicas > 0)
     busy = np.flatnonzero(arrays.queries_per_s > 0)
     if len(running) and len(busy):
-        shares[np.ix_(busy, running)] = _cheapest(instance, replicas[running].astype(float), busy, running)
+        shares[np.ix_(busy, running)] = _cheapest(
+            instance, replicas[running].astype(float), busy, running, budgeted
+        )
     place_idle_types(instance, replicas, shares)
     return shares
 
 
-def _cheapest(instance: Instance, replicas: Floats, types: Ints, at: Ints) -> Floats:
+def _cheapest(instance: Instance, replicas: Floats, types: Ints, at: Ints, budgeted: bool) -> Floats:
     """Solve the routing of ``types`` (n,) on the deployments ``at`` (S,); return shares (n, S)."""
     arrays = instance.arrays
     excess = mean_excess(instance)[:, types][:, :, at]
@@ -74,7 +76,7 @@ def _cheapest(instance: Instance, replicas: Floats, types: Ints, at: Ints) -> Fl
             if load[i_of[here], d].sum() > replicas[d]:
                 row(here, load[i_of[here], d] / replicas[d], 1.0)  # constraints 4 and 5
     token_usd = arrays.token_storage_usd[types]
-    if instance.budget_usd is not None and token_usd.any():
+    if budgeted and instance.budget_usd is not None and token_usd.any():
         spent = float(arrays.rent_usd[at] @ replicas + arrays.weights_storage_usd[at].sum())
         row(columns, token_usd[i_of], max(instance.budget_usd - spent, 0.0))  # constraint 7
     solution = maximize(value, np.array(rows), np.array(limits))
