@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import chain, cycle, islice
+from itertools import chain, cycle
 
 import numpy as np
 
@@ -127,10 +127,10 @@ class Hunt:
         self.descent = Descent(space, relaxation.prices, np.union1d(newcomers, self.candidates))
         self.fleets = self._used_fleets()
         self.milps = 0
-        self.turns: Iterator[Callable[[], None]] = chain(
-            [self.breed] * _BREED_TURNS + [self.descend],
-            cycle([self.decide, self.descend, self.breed, self.descend]),
+        self.rounds: Iterator[Callable[[], None]] = cycle(
+            [self.decide, self.descend, self.breed, self.descend]
         )
+        self.turns = chain([self.breed] * _BREED_TURNS, [self.descend], self.rounds)
         self.slice_s = min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if self.limited else math.inf
         self.size = _first_size(total)
         arrays = space.instance.arrays
@@ -160,7 +160,7 @@ class Hunt:
         search, weights = self.search, self.relaxation.weights
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turns = islice(self.turns, _BREED_TURNS, None)  # from the plan that is known
+            self.turns = chain(self.rounds)  # what the plan that is known lacks is seldom one exchange
         else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
