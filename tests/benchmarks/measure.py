@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from controller.domain.entities import Switching
 from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
 from controller.optimizer.highs import run_highs
@@ -55,6 +56,11 @@ def whole_milp_s(instance: Instance, target_usd: float, limit_s: float) -> tuple
         program.highs(program.cost_usd()), seconds=limit_s, gap=1e-4, target=target_usd * (1 + 1e-6)
     )
     return time.process_time() - began_s, run.objective <= target_usd * (1 + 1e-4)
+
+
+def of_a_tick(instance: Instance) -> Instance:
+    """Return the instance as one tick of five minutes: to start a replica costs something, and no budget binds."""
+    return replace(instance, horizon_h=1 / 12, budget_usd=None, switching=Switching(120.0, 2.0), incumbent={})
 
 
 def moved(instance: Instance, before: Result, spread: float, seed: int) -> Instance:

@@ -10,7 +10,6 @@ import json
 import platform
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from controller.domain.entities import Switching
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer.solve import METHODS
-from tests.benchmarks.measure import alone, by_stage, moved, timed, whole_milp_s
+from tests.benchmarks.measure import alone, by_stage, moved, of_a_tick, timed, whole_milp_s
 
 DATA = Path(__file__).parents[1] / "data"
 BUDGETS_S = (0.1, 0.3, 1.0)
@@ -99,9 +97,7 @@ def warm(instance: Instance, seeds: Sequence[int], long_s: float) -> dict[str, A
 
     Rates are 10 and 30 % away from those of the tick before, the plan, prices and sets of which are known.
     """
-    short = replace(
-        instance, horizon_h=1 / 12, budget_usd=None, switching=Switching(120.0, 2.0), incumbent={}
-    )
+    short = of_a_tick(instance)
     before = timed(short, 1.0).result
     row: dict[str, Any] = {"instance": instance.name}
     for spread in (0.1, 0.3):
