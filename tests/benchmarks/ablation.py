@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -151,20 +152,22 @@ def instances() -> dict[str, tuple[Instance, float]]:
     return shared | {name: (instance_of(name), math.inf) for name in _OTHERS}
 
 
-def tasks(limits_s: Sequence[float], only: str) -> list[Task]:
-    """Return every instance, cold with each limit, and warm."""
-    found = []
+@cache
+def tasks(limits_s: tuple[float, ...], only: str) -> tuple[Task, ...]:
+    """Return every instance, cold with each limit, and warm; what a process forks from has it already."""
+    found: list[Task] = []
     for name, (instance, _) in instances().items():
         if only in name:
             found += [Task(f"{limit_s:g} s", instance, None, limit_s) for limit_s in limits_s]
             short = of_a_tick(instance)
             found.append(Task(f"warm {_WARM_S:g} s", short, timed(short, 1.0).result, _WARM_S))
-    return found
+    return tuple(found)
 
 
-def without(mechanism: str, todo: Sequence[Task], seeds: int) -> Row:
+def without(mechanism: str, limits_s: tuple[float, ...], only: str, seeds: int) -> Row:
     """Solve every task without a mechanism."""
     usd, proved = {}, {}
+    todo = tasks(limits_s, only)
     with ExitStack() as stack:
         for owner, attribute, value in WITHOUT[mechanism]:
             stack.enter_context(patch.object(owner, attribute, value))
@@ -221,7 +224,7 @@ def main(seeds: int, mechanisms: tuple[str, ...], names: str, limits_s: tuple[fl
     wanted = [name for name in WITHOUT if any(part in name for part in mechanisms or ("",))]
     wanted = list(dict.fromkeys(["nothing", *wanted]))
     with ProcessPoolExecutor(jobs) as pool:
-        running = [pool.submit(without, name, todo, seeds) for name in wanted]
+        running = [pool.submit(without, name, limits_s, names, seeds) for name in wanted]
         rows = []
         for done in running:
             rows.append(done.result())

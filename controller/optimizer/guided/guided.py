@@ -24,7 +24,7 @@ from controller.optimizer.guided.fleet import Fleet
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
-from controller.optimizer.guided.restricted import Effort, RestrictedMilp
+from controller.optimizer.guided.restricted import Effort, Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
@@ -47,6 +47,7 @@ _LEAST_ROOM = 6
 _GROWTH = 1.6
 _AIM = 0.6
 _PROOF_GAP, _PROOF_NODES = 1e-7, 5000
+_WHOLE_SHARE, _ROUTES_PER_S, _MOST_ROUTES = 0.6, 2000.0, 1000.0
 _BOUND_EVERY, _LEAVES, _TIME_FOR_TREE_S = 7, 4, 2.0
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
@@ -127,12 +128,13 @@ class Hunt:
         self.descent = Descent(space, relaxation.prices, np.union1d(newcomers, self.candidates))
         self.fleets = self._used_fleets()
         self.milps = 0
-        self.rounds: Iterator[Callable[[], None]] = cycle(
-            [self.decide, self.descend, self.breed, self.descend]
+        self.rounds: Iterator[Callable[[], None]] = chain(
+            [self.decide, self.descend], cycle([self.decide, self.descend, self.breed, self.descend])
         )
         self.turns = chain([self.breed] * _BREED_TURNS, [self.descend], self.rounds)
         self.slice_s = min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if self.limited else math.inf
         self.size = _first_size(total)
+        self.routes_per_s, self.most_routes = _ROUTES_PER_S, _MOST_ROUTES
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
@@ -173,14 +175,18 @@ class Hunt:
         next(self.turns)()
 
     def decide(self) -> None:
-        """Solve a MILP; now and then, where there is time, raise the bound instead."""
-        self.milps += 1
-        if self.milps > 1 and self.milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
-            self.raise_bound()
-        elif self.left_s() >= _LEAST_MILP_S:
-            self.milp(self._neighbourhood(is_first=self.milps <= 1))
-        else:
+        """Solve a MILP, the whole problem where that is in reach; now and then, given time, raise the bound."""
+        if self.left_s() < _LEAST_MILP_S:
             self.descend()
+            return
+        self.milps += 1
+        live = np.flatnonzero(self._live())
+        if self._is_in_reach(live):
+            self._decide_all(live)
+        elif self.milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
+            self.raise_bound()
+        else:
+            self._decide_some(is_first=self.milps <= 1)
 
     def descend(self) -> None:
         """Exchange replicas: of the best plan, of what the relaxation uses, or of the next best fleet that was met."""
@@ -287,34 +293,61 @@ class Hunt:
         if np.isin(members, self.candidates).all():
             self.population.settle(members, search.best_usd)
 
-    def milp(self, at: Ints) -> None:
-        """Solve the problem over the deployments ``at`` and those of the best plan; learn how many are too many.
+    def _num_routes(self, at: Ints) -> int:
+        return int(np.count_nonzero(self.search.space.allowed[:, at]))
 
-        Where that is all that is not eliminated, the MILP's bound is one on all plans, and its optimum is the optimum.
-        """
-        search, best = self.search, self.search.best
-        if best is not None:
-            at = np.union1d(at, best.open)
-        search.iterations += 1
-        if not len(at):
+    def _is_in_reach(self, live: Ints) -> bool:
+        """Whether a MILP over all that is not eliminated is likely to end, as fast as they have been so far."""
+        if self.milps == 1:  # a good plan first: what cannot be cheaper then need not be decided
+            return len(live) <= self.size
+        most = _WHOLE_SHARE * self.left_s() * self.routes_per_s if self.limited else self.most_routes
+        return len(live) <= self.size or self._num_routes(live) <= most
+
+    def _decide_all(self, live: Ints) -> None:
+        """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""
+        began_s = self.left_s()
+        outcome = self._milp(live, _PROOF_NODES, _PROOF_GAP, (1.0 - _WHOLE_SHARE) * began_s, is_whole=True)
+        if outcome is None:
             return
-        is_all = bool(np.isin(np.flatnonzero(self._live()), at).all())
+        self._bound(outcome.bound_usd)
+        self.search.proved_optimal = outcome.solved
+        routes = self._num_routes(
+            live
+        )  # not again before there is twice the time, or half as much left to decide
+        self.routes_per_s = 0.5 * routes / max(began_s - self.left_s(), 1e-3) if self.limited else 0.0
+        self.most_routes = 0.5 * routes
+
+    def _decide_some(self, is_first: bool) -> None:
+        """Solve the problem over the best plan's deployments and some more; learn how many are too many."""
         began_s = self.left_s()
         until_s = max(began_s - self.slice_s, 0.0)
-        effort = Effort(
-            should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
-            nodes=_PROOF_NODES if is_all else _MILP_NODES,
-            gap=_PROOF_GAP if is_all else _MILP_GAP,
-        )
-        outcome = RestrictedMilp(search.space, at).solve(effort, best)
-        if outcome.state is not None and search.offer(outcome.state):
-            self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
-        if is_all:
-            self._bound(outcome.bound_usd)
-            search.proved_optimal = outcome.solved
+        outcome = self._milp(self._neighbourhood(is_first), _MILP_NODES, _MILP_GAP, until_s)
+        if outcome is None:
+            return
         if self.limited:
             aim = _AIM * self.slice_s / max(began_s - self.left_s(), 1e-3) if outcome.solved else 0.0
         else:
             aim = math.inf if outcome.solved else 0.0
         change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
         self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
+
+    def _milp(
+        self, at: Ints, nodes: int, gap: float, until_s: float, *, is_whole: bool = False
+    ) -> Outcome | None:
+        """Solve the problem over the deployments ``at`` and those of the best plan, and take up what that finds."""
+        search, best = self.search, self.search.best
+        if best is not None:
+            at = np.union1d(at, best.open)
+        search.iterations += 1
+        if not len(at):
+            return None
+        effort = Effort(
+            should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
+            nodes=nodes,
+            gap=gap,
+            presolve=is_whole,
+        )
+        outcome = RestrictedMilp(search.space, at).solve(effort, best)
+        if outcome.state is not None and search.offer(outcome.state):
+            self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
+        return outcome

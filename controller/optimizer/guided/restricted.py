@@ -64,11 +64,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do."""
+    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do.
+
+    ``presolve`` is worth its time where there are many deployments that no one needs.
+    """
 
     should_stop: Callable[[], bool]
     nodes: int
     gap: float
+    presolve: bool = False
 
 
 class RestrictedMilp:
@@ -109,7 +113,7 @@ class RestrictedMilp:
             start=None if start is None else self._values(start),
             should_stop=effort.should_stop,
             looks_per_node=_LOOKS_PER_NODE,
-            options=_OPTIONS,
+            options={**_OPTIONS, "presolve": "on"} if effort.presolve else _OPTIONS,
         )
         state = None if run.values is None else self._state(run.values)
         bound_usd = run.bound if math.isfinite(run.bound) else -math.inf
