@@ -134,7 +134,7 @@ class Hunt:
         self.turns = chain([self.breed] * _BREED_TURNS, [self.descend], self.rounds)
         self.slice_s = min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if self.limited else math.inf
         self.size = _first_size(total)
-        self.routes_per_s, self.most_routes = _ROUTES_PER_S, _MOST_ROUTES
+        self.routes_per_s, self.most_routes, self.is_good = _ROUTES_PER_S, _MOST_ROUTES, False
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
@@ -298,7 +298,7 @@ class Hunt:
 
     def _is_in_reach(self, live: Ints) -> bool:
         """Whether a MILP over all that is not eliminated is likely to end, as fast as they have been so far."""
-        if self.milps == 1:  # a good plan first: what cannot be cheaper then need not be decided
+        if not self.is_good:  # a good plan first: what cannot be cheaper then need not be decided
             return len(live) <= self.size
         most = _WHOLE_SHARE * self.left_s() * self.routes_per_s if self.limited else self.most_routes
         return len(live) <= self.size or self._num_routes(live) <= most
@@ -320,10 +320,11 @@ class Hunt:
     def _decide_some(self, is_first: bool) -> None:
         """Solve the problem over the best plan's deployments and some more; learn how many are too many."""
         began_s = self.left_s()
-        until_s = max(began_s - self.slice_s, 0.0)
+        until_s, before_usd = max(began_s - self.slice_s, 0.0), self.search.best_usd
         outcome = self._milp(self._neighbourhood(is_first), _MILP_NODES, _MILP_GAP, until_s)
         if outcome is None:
             return
+        self.is_good = self.search.best_usd >= before_usd
         if self.limited:
             aim = _AIM * self.slice_s / max(began_s - self.left_s(), 1e-3) if outcome.solved else 0.0
         else:
