@@ -6,14 +6,14 @@ cost of every plan (Lagrangian duality), whether or not the generation has come 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.candidates import alone_usd
-from controller.optimizer.master import Branch, Master, dearest_usd
+from controller.optimizer.master import Master, dearest_usd
 from controller.optimizer.pricing import Columns, Pricer, Prices
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
@@ -45,7 +45,7 @@ class Bound:
         if np.isfinite(space.storage_gb):
             limits += prices.storage_usd_per_gb * space.storage_gb
         unmet = space.max_unmet * np.minimum(space.unmet_usd - prices.demand_usd, 0.0)
-        usd = float(prices.demand_usd.sum() + limits + prices.branch_usd + unmet.sum() + least.sum())
+        usd = float(prices.demand_usd.sum() + limits + unmet.sum() + least.sum())
         return cls(usd, prices, reduced_usd - least[space.pair])
 
 
@@ -79,7 +79,6 @@ class ColumnGeneration:
         # Sold for more than it costs to serve, demand would make the program unbounded.
         high = np.where(least_usd > 0, _HELD_TO * least_usd, dearest_usd(space))
         self._pricer, self._master = Pricer(space), Master(space, (_HELD_FROM * least_usd, high))
-        self._closed: Bools = np.zeros(space.num_deployments, dtype=bool)
         if start is not None:
             self._master.add(Columns(start.open, start.replicas[start.open], start.shares[:, start.open].T))
 
@@ -90,8 +89,6 @@ class ColumnGeneration:
         *,
         rounds: int,
         gap: float,
-        cutoff_usd: float = np.inf,
-        branches: Mapping[Branch, float] | None = None,
     ) -> tuple[Bound, Usage]:
         """Return the best bound found and what the last program uses.
 
@@ -100,14 +97,11 @@ class ColumnGeneration:
         centers : prices to start from; every round keeps a part of the best ones so far.
         should_stop : asked once a round.
         rounds : most programs to solve. ``gap``: relative distance of bound and program that is close enough.
-        cutoff_usd : a bound that is high enough.
-        branches : limits that plans keep, beside those of the space.
         """
         space, pricer, master = self.space, self._pricer, self._master
-        self._take({} if branches is None else branches)
         found = []
         for center in centers:
-            reduced = self._price(center)
+            reduced = pricer.price(center)
             found.append(self._bound(center, reduced))
             master.add(pricer.columns(center, _promising(space, reduced)))
         best = max(found, key=lambda bound: bound.usd)
@@ -116,12 +110,12 @@ class ColumnGeneration:
             value, duals = master.solve()
             solved += 1
             tried = duals.blend(best.prices, smoothing)
-            reduced = self._price(tried)
+            reduced = pricer.price(tried)
             # The exact floor is below the reduced costs: it is only worth a look where these would do.
             if Bound.of(space, tried, reduced).usd > best.usd:
                 bound = self._bound(tried, reduced)
                 best = bound if bound.usd > best.usd else best
-            if best.usd >= cutoff_usd or should_stop():
+            if should_stop():
                 break
             if value - best.usd <= (_RELEASE_GAP if master.is_held else 1.0) * gap * abs(value):
                 if not master.is_held:
@@ -139,27 +133,12 @@ class ColumnGeneration:
             smoothing = _SMOOTHING if added else 0.0
         return best, Usage(float(value), *master.usage(), solved, finished)
 
-    def exact_bound(self, prices: Prices, branches: Mapping[Branch, float] | None = None) -> Bound:
+    def exact_bound(self, prices: Prices) -> Bound:
         """Return the bound of ``prices`` with the rise of every deployment, not only of those that matter to it."""
-        self._take({} if branches is None else branches)
-        floor = np.where(self._closed, np.inf, self._pricer.exact_floor(prices))
-        return Bound.of(self.space, prices, floor)
-
-    def _take(self, branches: Mapping[Branch, float]) -> None:
-        self._master.take(branches)
-        self._closed = np.zeros(self.space.num_deployments, dtype=bool)
-        for branch, limit in branches.items():
-            if not branch.at_least and limit <= 0:
-                self._closed |= branch.members
-
-    def _price(self, prices: Prices) -> Floats:
-        reduced = self._pricer.price(prices)
-        reduced[self._closed] = np.inf
-        return reduced
+        return Bound.of(self.space, prices, self._pricer.exact_floor(prices))
 
     def _bound(self, prices: Prices, reduced_usd: Floats) -> Bound:
-        floor = np.where(self._closed, np.inf, self._pricer.floor(prices, reduced_usd))
-        return Bound.of(self.space, prices, floor)
+        return Bound.of(self.space, prices, self._pricer.floor(prices, reduced_usd))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,9 +213,6 @@ def _demand_prices(space: SearchSpace, demand_usd: Floats) -> Prices:
         storage_usd_per_gb=0.0,
         gpu_usd=np.zeros(len(space.available)),
         pair_usd=np.zeros(space.num_pairs),
-        open_usd=np.zeros(space.num_deployments),
-        replica_usd=np.zeros(space.num_deployments),
-        branch_usd=0.0,
     )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import highspy
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Floats, Ints
 from controller.errors import SolverCrashError
 from controller.optimizer.pricing import Columns, Prices
 from controller.optimizer.space import SearchSpace
@@ -21,21 +19,6 @@ _DUAL_ROUNDING = 1e-6
 
 
 _Key: TypeAlias = tuple[int, float, bytes]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Branch:
-    """One side of a branch of a bound tree: how many of ``members`` (D,) are open, or how many replicas they have.
-
-    Attributes
-    ----------
-    counts_replicas : whether replicas count, rather than open deployments.
-    at_least : whether the limit of the row is a lower one.
-    """
-
-    members: Bools
-    counts_replicas: bool
-    at_least: bool
 
 
 _DUAL, _PRIMAL = 1, 4
@@ -53,9 +36,8 @@ class Master:
     """``min`` the cost of columns and unmet demand, over weights λ >= 0 of columns.
 
     Rows, in order: demand (I), means of error and delay (Q x I), budget, storage, GPUs (finite tiers). That each
-    (model, tier) pair has at most one column is a row only once it is violated, and branches are rows once they are
-    taken. Unmet demand above ζ_i, and what lacks to the lower limits of branches, are columns of their own at a price
-    that nothing else comes near, so that the program always has a solution.
+    (model, tier) pair has at most one column is a row only once it is violated. Unmet demand above ζ_i is a column of
+    its own at a price that nothing else comes near, so that the program always has a solution.
 
     With few columns the program's prices are wild: one type may carry all the cost. While demand is *held*, its
     prices stay within a range: columns that sell demand at the lower price (I,), and that serve it at the higher one.
@@ -88,12 +70,10 @@ class Master:
         self._columns = Columns(nothing.astype(np.int64), nothing, nothing.reshape(0, types))
         self._weights: Floats = nothing
         self._reduced_usd: Floats = nothing
-        self._branch_rows: list[tuple[Branch, int]] = []
-        self._limits: dict[Branch, float] = {}
         self.is_held = True
         low_usd, high_usd = held_usd
-        self._holding = 2 * types + 1 + np.arange(2 * types, dtype=np.int32)
-        self._first_column = 2 * types + 1 + len(self._holding)
+        self._holding = 2 * types + np.arange(2 * types, dtype=np.int32)
+        self._first_column = 4 * types
         self._lp = _quiet_highs()
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = self._first_column, len(upper)
@@ -101,18 +81,16 @@ class Master:
             [
                 space.unmet_usd,
                 space.unmet_usd + space.shortfall_usd,
-                [space.shortfall_usd],
                 -low_usd,
                 high_usd,
             ]
         )
         lp.col_lower_ = np.zeros(self._first_column)
-        free = np.full(1 + len(self._holding), highspy.kHighsInf)
+        free = np.full(len(self._holding), highspy.kHighsInf)
         lp.col_upper_ = np.concatenate([space.max_unmet, 1.0 - space.max_unmet, free])
         lp.row_lower_, lp.row_upper_ = lower, upper
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        entries = 2 * types + np.arange(len(self._holding) + 1)  # what lacks to branches has none yet
-        lp.a_matrix_.start_ = np.concatenate([np.arange(2 * types + 1), entries])
+        lp.a_matrix_.start_ = np.arange(self._first_column + 1)
         lp.a_matrix_.index_ = np.tile(np.arange(types), 4)
         lp.a_matrix_.value_ = np.concatenate([np.ones(2 * types), np.full(types, -1.0), np.ones(types)])
         self._lp.passModel(lp)
@@ -145,16 +123,12 @@ class Master:
         column, row = np.nonzero(matrix)
         value = matrix[column, row]
         pair_row = self._row_of_pair[space.pair[at]]
-        rows = [(np.flatnonzero(pair_row >= 0), pair_row, np.ones(len(new)))]
-        for branch, at_row in self._branch_rows:
-            count = replicas if branch.counts_replicas else np.ones(len(new))
-            rows.append((np.flatnonzero(branch.members[at]), np.full(len(new), at_row), count))
-        for member, at_rows, count in rows:
-            if len(member):
-                column, row = np.append(column, member), np.append(row, at_rows[member])
-                value = np.append(value, count[member])
-        order = np.argsort(column, kind="stable")
-        column, row, value = column[order], row[order], value[order]
+        member = np.flatnonzero(pair_row >= 0)
+        if len(member):
+            column, row = np.append(column, member), np.append(row, pair_row[member])
+            value = np.append(value, np.ones(len(member)))
+            order = np.argsort(column, kind="stable")
+            column, row, value = column[order], row[order], value[order]
         starts = np.searchsorted(column, np.arange(len(new)))
         self._lp.addCols(
             len(new),
@@ -172,33 +146,6 @@ class Master:
             np.concatenate([self._columns.shares, shares]),
         )
         return len(new)
-
-    def take(self, branches: Mapping[Branch, float]) -> None:
-        """Hold the program to the limits of ``branches``, and to those of no others."""
-        rows = dict(self._branch_rows)
-        for branch in branches:
-            if branch not in rows:
-                rows[branch] = self._add_branch_row(branch)
-        for branch, row in rows.items():
-            limit = branches.get(branch)
-            if limit != self._limits.get(branch):
-                free = highspy.kHighsInf
-                lower = limit if limit is not None and branch.at_least else -free
-                upper = limit if limit is not None and not branch.at_least else free
-                self._lp.changeRowBounds(row, lower, upper)
-        self._limits = dict(branches)
-
-    def _add_branch_row(self, branch: Branch) -> int:
-        members = np.flatnonzero(branch.members[self._columns.at])
-        counts = self._columns.replicas[members] if branch.counts_replicas else np.ones(len(members))
-        columns = members + self._first_column
-        if branch.at_least:
-            columns, counts = np.append(self._first_column - 1, columns), np.append(1.0, counts)
-        free = highspy.kHighsInf
-        self._lp.addRow(-free, free, len(columns), columns.astype(np.int32), counts)
-        self._branch_rows.append((branch, self._num_rows))
-        self._num_rows += 1
-        return self._num_rows - 1
 
     def _make_room(self) -> None:
         """Drop half of the columns, the dearest ones, where there are many; the solution does not change."""
@@ -287,13 +234,6 @@ class Master:
             storage, at = min(float(duals[at]), 0.0), at + 1
         gpus = np.zeros(len(space.available))
         gpus[self._finite_tiers] = np.minimum(duals[at : self._num_fixed], 0.0)
-        opened, replicas, worth = np.zeros(space.num_deployments), np.zeros(space.num_deployments), 0.0
-        for branch, row in self._branch_rows:
-            limit = self._limits.get(branch)
-            if limit is not None:
-                usd = max(float(duals[row]), 0.0) if branch.at_least else min(float(duals[row]), 0.0)
-                (replicas if branch.counts_replicas else opened)[branch.members] += usd
-                worth += usd * limit
         convexity = np.where(self._row_of_pair >= 0, np.minimum(duals[self._row_of_pair], 0.0), 0.0)
         return Prices(
             demand_usd=duals[:types],
@@ -302,9 +242,6 @@ class Master:
             storage_usd_per_gb=storage,
             gpu_usd=gpus,
             pair_usd=convexity,
-            open_usd=opened,
-            replica_usd=replicas,
-            branch_usd=worth,
         )
 
 

@@ -134,9 +134,6 @@ class SolverMemory:
             storage_usd_per_gb=past.storage_usd_per_gb * longer,
             gpu_usd=np.array([past.gpu_usd.get(tier.name, 0.0) * longer for tier in instance.gpu_tiers]),
             pair_usd=np.zeros(space.num_pairs),
-            open_usd=np.zeros(space.num_deployments),
-            replica_usd=np.zeros(space.num_deployments),
-            branch_usd=0.0,
         )
         return known.rescaled(ratio)
 

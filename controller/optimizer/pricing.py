@@ -32,8 +32,6 @@ class Prices:
     budget, storage_usd_per_gb : <= 0, per dollar of the budget, per GB.
     gpu_usd : (K,) <= 0, per GPU of a tier.
     pair_usd : (P,) <= 0, of a (model, tier) pair's right to one configuration. Bounds do without it.
-    open_usd, replica_usd : (D,) what the branches of a bound tree pay for an open deployment, for each replica of
-        it; where they are charges, negative. ``branch_usd``: what their right-hand sides are worth.
     """
 
     demand_usd: Floats
@@ -42,9 +40,6 @@ class Prices:
     storage_usd_per_gb: float
     gpu_usd: Floats
     pair_usd: Floats
-    open_usd: Floats
-    replica_usd: Floats
-    branch_usd: float
 
     def blend(self, other: Prices, weight: float) -> Prices:
         """Return prices with ``weight`` of the other's in them; of a pair's right these alone count."""
@@ -56,9 +51,6 @@ class Prices:
             storage_usd_per_gb=keep * self.storage_usd_per_gb + weight * other.storage_usd_per_gb,
             gpu_usd=keep * self.gpu_usd + weight * other.gpu_usd,
             pair_usd=self.pair_usd,
-            open_usd=keep * self.open_usd + weight * other.open_usd,
-            replica_usd=keep * self.replica_usd + weight * other.replica_usd,
-            branch_usd=keep * self.branch_usd + weight * other.branch_usd,
         )
 
     def rescaled(self, rate_ratio: Floats) -> Prices:
@@ -134,7 +126,7 @@ class Pricer:
     def _settle(self, prices: Prices, lower: Floats) -> Floats:
         """Raise bounds (D,) on reduced costs to these, until none that is below zero can be the least of its pair."""
         pair, first = self.space.pair, self.space.first_of_pair
-        doubtful = (lower < 0) & ~(self._carries_all & (self.space.rent_usd >= prices.replica_usd))
+        doubtful = (lower < 0) & ~self._carries_all
         if np.count_nonzero(doubtful) <= _FEW:
             at = np.flatnonzero(doubtful)
             lower[at] = self._filled(prices, at, self._load[at])
@@ -159,17 +151,15 @@ class Pricer:
     def _glance(self, prices: Prices, at: slice) -> Floats:
         """Return (n,) numbers below the reduced costs; where a replica carries everything, the reduced costs."""
         rent, start, once = self._fleet_usd(prices, at)
-        carries_all, cap = self._carries_all[at], self.space.cap[at]
+        carries_all = self._carries_all[at]
         value = self._value(prices, at)
         net = value.sum(axis=1) - rent
         # One replica at least is rented, and no fewer than the load takes up.
         value -= rent[:, None] * self._load[at]
         np.maximum(value, 0.0, out=value)
         np.minimum(net, np.where(carries_all, np.inf, value.sum(axis=1)), out=net)
-        # Where branches pay for more than the rent, the most are rented.
-        net -= np.minimum(rent, 0.0) * np.maximum(cap, 0.0)
         reduced: Floats = once - net
-        reduced += np.where(carries_all & (rent >= 0) & (self.space.incumbent[at] < 1), start, 0.0)
+        reduced += np.where(carries_all & (self.space.incumbent[at] < 1), start, 0.0)
         reduced[self.space.cap[at] < 1] = np.inf
         return reduced
 
@@ -196,8 +186,6 @@ class Pricer:
         space = self.space
         rent = space.rent_usd[at] * (1.0 - prices.budget) - prices.gpu_usd[space.tier[at]] * space.gpus[at]
         once = space.open_usd[at] * (1.0 - prices.budget) - prices.storage_usd_per_gb * space.weights_gb[at]
-        rent -= prices.replica_usd[at]
-        once -= prices.open_usd[at]
         return rent, space.start_usd[at], once
 
 
@@ -241,10 +229,9 @@ class _Filling:
         density = value / (load + ~pays)
         order = np.argsort(-density, axis=1)
         # Items that pay for a replica that runs already, and for one that must be started.
-        ideal = np.where(rent < 0, cap, ((density > rent[:, None]) * load).sum(axis=1))
+        ideal = ((density > rent[:, None]) * load).sum(axis=1)
         if start.any():
             pays_start = ((density > (rent + start)[:, None]) * load).sum(axis=1)
-            pays_start = np.where(rent + start < 0, cap, pays_start)
             ideal = np.minimum(np.maximum(running, pays_start), ideal)
         first = np.arange(len(value)) * value.shape[1]
         flat = order + first[:, None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.domain.arrays import Floats
-from controller.optimizer.column_generation import ColumnGeneration, FirstPrices, Usage
+from controller.optimizer.column_generation import Bound, ColumnGeneration, FirstPrices, Usage
 from controller.optimizer.pricing import Prices
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
@@ -33,9 +33,7 @@ class Relaxation:
     takes for each pair p the worst that S may do, ``m_p = min(0, min_{d in p} c_d)``. Where d is known to be in S,
     its pair contributes ``c_d`` instead of ``m_p``, so that the plan costs at least ``bound + c_d - m_p``. That
     difference, never negative, is ``reduced_usd``: **a plan that opens d costs at least bound_usd + reduced_usd[d]**,
-    and d can be left out where that is not below the cost of a plan which is known. After branching
-    (:class:`~controller.optimizer.bound_tree.BoundTree`) every plan lies in some leaf, and the least over the leaves
-    has the same meaning.
+    and d can be left out where that is not below the cost of a plan which is known.
 
     Attributes
     ----------
@@ -43,7 +41,7 @@ class Relaxation:
         ``reduced_usd`` only says which deployments are the better ones.
     value_usd : of the linear program over the columns; the bound has come up to it where generation was complete.
         inf where the program was never solved.
-    prices : those that gave the bound, before any branching.
+    prices : those that gave the bound.
     reduced_usd : (D,) >= 0, see above.
     weights : (D,) how much of each deployment the program uses: the sum of the weights of its columns, 0..1.
     replicas : (D,) what it rents, fractions of replicas. ``shares``: (I, D) what it routes.
@@ -60,16 +58,16 @@ class Relaxation:
     rounds: int
 
     @classmethod
-    def of(cls, usd: float, opened_usd: Floats, prices: Prices, usage: Usage) -> Relaxation:
-        """Take a bound on all plans, and on those that open each deployment (D,), with room for rounding."""
-        margin = _ROUNDING * abs(usd)
-        bound = max(usd - margin, 0.0)
-        useful = usage.finished or usage.rounds == 0 or usd >= _USEFUL * usage.value_usd
+    def of(cls, found: Bound, usage: Usage) -> Relaxation:
+        """Take a bound on all plans, and on those that open each deployment, with room for rounding."""
+        margin = _ROUNDING * abs(found.usd)
+        bound = max(found.usd - margin, 0.0)
+        useful = usage.finished or usage.rounds == 0 or found.usd >= _USEFUL * usage.value_usd
         return cls(
             bound_usd=bound if useful else None,
             value_usd=usage.value_usd,
-            prices=prices,
-            reduced_usd=np.maximum(opened_usd - margin - bound, 0.0),
+            prices=found.prices,
+            reduced_usd=np.maximum(found.usd + found.rise_usd - margin - bound, 0.0),
             weights=usage.weights,
             replicas=usage.replicas,
             shares=usage.shares,
@@ -99,19 +97,18 @@ def relax(
     """
     first = FirstPrices.of(space, prices)
     if not space.num_deployments:
-        return nothing_opens(space, first.centers[0])
+        return _nothing_opens(space, first.centers[0])
     generation = ColumnGeneration(space, first.least_usd, start)
     bound, usage = generation.run(first.centers, should_stop, rounds=rounds, gap=gap)
-    exact = generation.exact_bound(bound.prices)
-    return Relaxation.of(exact.usd, exact.usd + exact.rise_usd, exact.prices, usage)
+    return Relaxation.of(generation.exact_bound(bound.prices), usage)
 
 
-def nothing_opens(space: SearchSpace, prices: Prices) -> Relaxation:
+def _nothing_opens(space: SearchSpace, prices: Prices) -> Relaxation:
     """Return the relaxation of a space without deployments: all demand is shed."""
     unmet_usd = float(space.unmet_usd.sum())
     nothing = np.zeros(0)
     usage = Usage(unmet_usd, nothing, nothing, np.zeros((space.num_types, 0)), 0, True)
-    return Relaxation.of(unmet_usd, nothing, prices, usage)
+    return Relaxation.of(Bound(unmet_usd, prices, nothing), usage)
 
 
 def add_lower_bound(search: Search) -> None:

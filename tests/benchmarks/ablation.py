@@ -26,14 +26,16 @@ import numpy as np
 from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
-from controller.optimizer import space
+from controller.optimizer import space as spaces
 from controller.optimizer.guided import exchange, guided, population, restricted
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
+from controller.optimizer.guided.reach import Reach
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.result import Result
+from controller.optimizer.space import SearchSpace
 from tests.benchmarks.families import instance_of
 from tests.benchmarks.measure import moved, of_a_tick, timed
 
@@ -90,6 +92,10 @@ def _no_turn(self: guided.Hunt, *_: object) -> None:
     self.search.iterations += 1
 
 
+def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
+    return len(live) <= reach.size
+
+
 settle = Population.settle
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
@@ -104,7 +110,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
         "real costs for estimates": ((Population, "settle", _not_raised),),
-        "restricted MILPs": ((guided.Hunt, "milp", _no_turn),),
+        "restricted MILPs": ((guided.Hunt, "_milp", _no_turn),),
         "ranking by sets": ((Population, "scores", lambda _, count: np.full(count, np.inf)),),
         "elimination": ((guided, "not_eliminated", _all_live),),
         "exchanges": ((guided.Hunt, "descend", _no_turn),),
@@ -114,10 +120,10 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "rows x <= w by need": ((restricted.RestrictedMilp, "_tighten", _all_rows),),
         "options for tiny MILPs": ((restricted, "_OPTIONS", {}),),
         "greedy plan to start from": ((guided, "_GREEDY_SHARE", 0.0),),
-        "dominance": ((space, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),
+        "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),
         "past sets": ((SolverMemory, "nearest_sets", lambda *_: []),),
-        "splitting of the relaxation": ((guided.Hunt, "raise_bound", _no_turn),),
+        "MILPs over all that matters": ((Reach, "has_all", _few),),
     }
 )
 

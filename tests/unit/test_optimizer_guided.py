@@ -18,6 +18,7 @@ from controller.optimizer.guided import guided
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
+from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.highs import run_highs
@@ -165,6 +166,42 @@ def test_an_optimum_is_proved_where_all_that_is_not_eliminated_fits_one_milp() -
     assert result.status == "optimal"
     assert result.iterations < 20
     assert result.objective_usd == pytest.approx(BEST["synth-4x4x4-s1"]["best_usd"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["paper-s3-x10", "paper-s13-x10-unmet", "paper-s7-x30-avg", "synth-8x8x8-s3"]
+)
+def test_an_optimum_is_proved_where_all_that_could_be_cheaper_is_in_reach(name: str) -> None:
+    result = solve(shared(name), MaxIterations(40))
+    assert result.status == "optimal"
+    assert result.objective_usd == pytest.approx(BEST[name]["best_usd"], rel=1e-6)
+
+
+def test_a_milp_over_all_waits_for_a_good_plan_and_is_tried_again_with_twice_the_time() -> None:
+    space, _ = relaxed("paper-s3-x10")
+    every = np.arange(space.num_deployments)
+    reach = Reach(1.0)
+    assert len(every) > reach.size
+    assert reach.has_all(space, every[: reach.size], 0.9), "few are always in reach"
+    assert not reach.has_all(space, every, 0.9)
+    reach.learn_of_some(0.1, solved=True, improved=True)
+    assert not reach.has_all(space, every, 0.9), "that was no good plan yet"
+    reach.learn_of_some(0.1, solved=True, improved=False)
+    assert reach.has_all(space, every, 0.9)
+    reach.learn_of_all(space, every, 0.4)
+    assert not reach.has_all(space, every, 0.9)
+    assert reach.has_all(space, every, 1.7)
+    assert reach.has_all(space, every[: len(every) // 3], 0.9)
+
+
+def test_milps_grow_where_they_are_solved_early_and_shrink_where_they_are_not() -> None:
+    reach = Reach(1.0)
+    first = reach.size
+    reach.learn_of_some(0.01, solved=True, improved=False)
+    larger = reach.size
+    for _ in range(3):
+        reach.learn_of_some(0.4, solved=False, improved=False)
+    assert reach.size < first < larger
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The relaxation on instances that one can work out by hand."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import pytest
 
 from controller.domain.entities import DeploymentKey, FoundationModel, GpuTier, QueryType, Switching
 from controller.domain.instance import Instance
-from controller.domain.instance_file import load_instance
-from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.pricing import most_share
 from controller.optimizer.relaxation import relax
 from controller.optimizer.solve import solve
@@ -35,9 +32,9 @@ def test_types_that_bind_compute_and_memory_share_a_replica_in_the_bound_as_they
     assert space.compute[1, 0] < space.memory[1, 0]
     assert max(space.compute[:, 0].sum(), space.memory[:, 0].sum()) <= 1
     assert np.maximum(space.compute, space.memory)[:, 0].sum() > 1, "as if each took up both"
-    for bound_usd in (relax(space).bound_usd, BoundTree(space).grow(leaves=20).bound_usd):
-        assert bound_usd is not None
-        assert bound_usd <= ONE_REPLICA_USD
+    bound_usd = relax(space).bound_usd
+    assert bound_usd is not None
+    assert bound_usd <= ONE_REPLICA_USD
 
 
 def test_a_start_that_serves_demand_for_less_than_its_parts_cost_is_no_trouble() -> None:
@@ -86,8 +83,7 @@ def test_a_route_over_its_mean_gets_no_more_than_the_best_mix_allows() -> None:
 
 def test_without_deployments_everything_is_shed() -> None:
     space = SearchSpace.of(replace(FLEET, budget_usd=0.0))
-    for relaxation in (relax(space), BoundTree(space).grow()):
-        assert relaxation.bound_usd == pytest.approx(space.unmet_usd.sum())
+    assert relax(space).bound_usd == pytest.approx(space.unmet_usd.sum())
 
 
 def test_prices_follow_the_rates_and_are_not_known_where_there_was_no_demand() -> None:
@@ -98,18 +94,6 @@ def test_prices_follow_the_rates_and_are_not_known_where_there_was_no_demand() -
     warm = relax(SearchSpace.of(FLEET), rounds=0, prices=scaled)
     assert warm.bound_usd is not None
     assert warm.bound_usd <= ONE_REPLICA_USD
-
-
-@pytest.mark.parametrize("name", ["synth-4x4x4-s1", "paper-s2-x1-b72", "paper-s8-x1-tight80"])
-def test_a_tree_decides_what_fractions_of_columns_leave_open(name: str) -> None:
-    best_usd = json.loads((DATA / "best_known.json").read_text())[name]["best_usd"]
-    tree = BoundTree(SearchSpace.of(load_instance(DATA / "instances" / f"{name}.json")))
-    root, grown = tree.relaxation, tree.grow(cutoff_usd=best_usd, leaves=60)
-    assert root.bound_usd is None or root.bound_usd < 0.95 * best_usd
-    assert grown.bound_usd == pytest.approx(best_usd, rel=1e-3)
-    assert grown.bound_usd is not None
-    assert grown.bound_usd <= best_usd * (1 + 1e-6)
-    assert grown.prices is root.prices
 
 
 @pytest.mark.parametrize("seed", [100517, 108832, 109127])

@@ -16,7 +16,6 @@ from itertools import chain, cycle
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
-from controller.optimizer.bound_tree import BoundTree
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.descent import Descent
@@ -24,8 +23,10 @@ from controller.optimizer.guided.fleet import Fleet
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
+from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import Effort, Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
+from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
 
@@ -41,18 +42,10 @@ _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
 _BREED_TURNS = 3
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
-_SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
-_LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
 _LEAST_ROOM = 6
-_GROWTH = 1.6
-_AIM = 0.6
 _PROOF_GAP, _PROOF_NODES = 1e-7, 5000
-_WHOLE_SHARE, _ROUTES_PER_S, _MOST_ROUTES = 0.6, 2000.0, 1000.0
-_BOUND_EVERY, _LEAVES, _TIME_FOR_TREE_S = 7, 4, 2.0
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
-_SLICE = 0.4
-_LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
 _LEAST_LEFT_S, _LEAST_MILP_S = 0.004, 0.03
 _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 
@@ -67,19 +60,19 @@ def guided(search: Search) -> None:
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if not space.num_deployments:
         return
-    hunt = Hunt(search, _bound_tree(search))
+    hunt = Hunt(search, _relaxation(search))
     hunt.begin()
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
 
 
-def _bound_tree(search: Search) -> BoundTree:
+def _relaxation(search: Search) -> Relaxation:
     """Generate columns, from the last prices and the best plan where there are any, in a part of the time."""
     left_s, params = search.stop.remaining_s(), search.params
     known = None if search.memory is None else search.memory.prices_for(search.space)
     share = params.bound_share * (1.0 if known is None else _WARM_SHARE)
     until_s = left_s * (1.0 - share) if math.isfinite(left_s) else -math.inf
-    tree = BoundTree(
+    relaxation = relax(
         search.space,
         lambda: search.stop.remaining_s() <= until_s,
         rounds=params.bound_rounds if share > 0 else 0,
@@ -88,16 +81,8 @@ def _bound_tree(search: Search) -> BoundTree:
         start=search.best,
     )
     if share > 0:
-        search.lower_bound_usd, search.prices = tree.relaxation.bound_usd, tree.relaxation.prices
-    return tree
-
-
-def _first_size(total_s: float) -> int:
-    """Return how many deployments the first MILP may have: what a fraction of the time is likely to be enough for."""
-    if not math.isfinite(total_s):
-        return _MOST_FIRST_SIZE
-    size = round(_SIZE_IN_A_SECOND * math.pow(max(total_s, 0.0), _SIZE_POWER))
-    return min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
+        search.lower_bound_usd, search.prices = relaxation.bound_usd, relaxation.prices
+    return relaxation
 
 
 def _first_few(order: Ints, in_a_second: int, total_s: float) -> Ints:
@@ -108,10 +93,9 @@ def _first_few(order: Ints, in_a_second: int, total_s: float) -> Ints:
 class Hunt:
     """The search once prices are known."""
 
-    def __init__(self, search: Search, tree: BoundTree) -> None:
-        self.search, self.tree = search, tree
-        space, relaxation = search.space, tree.relaxation
-        self.relaxation = relaxation
+    def __init__(self, search: Search, relaxation: Relaxation) -> None:
+        self.search, self.relaxation = search, relaxation
+        space = search.space
         total = search.stop.remaining_s()
         self.total_s, self.limited = total, math.isfinite(total)
         order = np.argsort(relaxation.reduced_usd, kind="stable")
@@ -132,9 +116,7 @@ class Hunt:
             [self.decide, self.descend], cycle([self.decide, self.descend, self.breed, self.descend])
         )
         self.turns = chain([self.breed] * _BREED_TURNS, [self.descend], self.rounds)
-        self.slice_s = min(max(_SLICE * total, _LEAST_SLICE_S), _MOST_SLICE_S) if self.limited else math.inf
-        self.size = _first_size(total)
-        self.routes_per_s, self.most_routes, self.is_good = _ROUTES_PER_S, _MOST_ROUTES, False
+        self.reach = Reach(total)
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
@@ -167,26 +149,23 @@ class Hunt:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
         self.population.begin(self._starts(), search.best_usd)
-        if self._live().sum() <= self.size:
+        if self._live().sum() <= self.reach.size:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
-        """Do one more thing: breed sets, exchange replicas, solve a MILP, or work on the bound."""
+        """Do one more thing: breed sets, exchange replicas, or solve a MILP."""
         next(self.turns)()
 
     def decide(self) -> None:
-        """Solve a MILP, the whole problem where that is in reach; now and then, given time, raise the bound."""
+        """Solve a MILP, the whole problem where that is in reach."""
         if self.left_s() < _LEAST_MILP_S:
             self.descend()
             return
-        self.milps += 1
         live = np.flatnonzero(self._live())
-        if self._is_in_reach(live):
+        if self.reach.has_all(self.search.space, live, self.left_s()):
             self._decide_all(live)
-        elif self.milps % _BOUND_EVERY == 0 and self.total_s >= _TIME_FOR_TREE_S:
-            self.raise_bound()
         else:
-            self._decide_some(is_first=self.milps <= 1)
+            self._decide_some()
 
     def descend(self) -> None:
         """Exchange replicas: of the best plan, of what the relaxation uses, or of the next best fleet that was met."""
@@ -228,27 +207,16 @@ class Hunt:
             replicas[over.argmax()] -= 1.0
         return Fleet(at[replicas > 0], replicas[replicas > 0])
 
-    def _neighbourhood(self, is_first: bool) -> Ints:
+    def _neighbourhood(self) -> Ints:
         search = self.search
+        self.milps += 1
         set_usd = self.population.scores(search.space.num_deployments)
         order = by_promise(self.relaxation, set_usd, self._live())
-        room = max(self.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
-        return order[:room] if is_first else draw(order, room, search.random)
+        room = max(self.reach.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
+        return order[:room] if self.milps == 1 else draw(order, room, search.random)
 
     def _live(self) -> Bools:
         return not_eliminated(self.relaxation, self.search.best_usd)
-
-    def raise_bound(self) -> None:
-        """Split the relaxation where it holds the bound down; what that eliminates no MILP looks at any more."""
-        search = self.search
-        until_s = self.left_s() - self.slice_s if self.limited else -math.inf
-        self.relaxation = self.tree.grow(
-            lambda: self.left_s() <= until_s, cutoff_usd=search.best_usd, leaves=_LEAVES
-        )
-        self._bound(self.relaxation.bound_usd)
-        if self.tree.plan is not None:
-            search.offer(self.tree.plan)
-        search.iterations += 1
 
     def _bound(self, usd: float | None) -> None:
         """Take over a bound if it is higher than the one there is."""
@@ -293,50 +261,30 @@ class Hunt:
         if np.isin(members, self.candidates).all():
             self.population.settle(members, search.best_usd)
 
-    def _num_routes(self, at: Ints) -> int:
-        return int(np.count_nonzero(self.search.space.allowed[:, at]))
-
-    def _is_in_reach(self, live: Ints) -> bool:
-        """Whether a MILP over all that is not eliminated is likely to end, as fast as they have been so far."""
-        if not self.is_good:  # a good plan first: what cannot be cheaper then need not be decided
-            return len(live) <= self.size
-        most = _WHOLE_SHARE * self.left_s() * self.routes_per_s if self.limited else self.most_routes
-        return len(live) <= self.size or self._num_routes(live) <= most
-
     def _decide_all(self, live: Ints) -> None:
         """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""
         began_s = self.left_s()
-        outcome = self._milp(live, _PROOF_NODES, _PROOF_GAP, (1.0 - _WHOLE_SHARE) * began_s, is_whole=True)
-        if outcome is None:
-            return
-        self._bound(outcome.bound_usd)
-        self.search.proved_optimal = outcome.solved
-        routes = self._num_routes(
-            live
-        )  # not again before there is twice the time, or half as much left to decide
-        self.routes_per_s = 0.5 * routes / max(began_s - self.left_s(), 1e-3) if self.limited else 0.0
-        self.most_routes = 0.5 * routes
+        outcome = self._milp(live, _PROOF_NODES, _PROOF_GAP, self.reach.whole_slice_s(began_s), is_whole=True)
+        if outcome is not None:
+            self._bound(outcome.bound_usd)
+            self.search.proved_optimal = outcome.solved
+            self.reach.learn_of_all(self.search.space, live, began_s - self.left_s())
 
-    def _decide_some(self, is_first: bool) -> None:
-        """Solve the problem over the best plan's deployments and some more; learn how many are too many."""
-        began_s = self.left_s()
-        until_s, before_usd = max(began_s - self.slice_s, 0.0), self.search.best_usd
-        outcome = self._milp(self._neighbourhood(is_first), _MILP_NODES, _MILP_GAP, until_s)
-        if outcome is None:
-            return
-        self.is_good = self.search.best_usd >= before_usd
-        if self.limited:
-            aim = _AIM * self.slice_s / max(began_s - self.left_s(), 1e-3) if outcome.solved else 0.0
-        else:
-            aim = math.inf if outcome.solved else 0.0
-        change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
-        self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
+    def _decide_some(self) -> None:
+        """Solve the problem over the best plan's deployments and some more."""
+        search, began_s = self.search, self.left_s()
+        before_usd = search.best_usd
+        outcome = self._milp(self._neighbourhood(), _MILP_NODES, _MILP_GAP, self.reach.slice_s)
+        if outcome is not None:
+            improved = search.best_usd < before_usd
+            self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
 
     def _milp(
-        self, at: Ints, nodes: int, gap: float, until_s: float, *, is_whole: bool = False
+        self, at: Ints, nodes: int, gap: float, slice_s: float, *, is_whole: bool = False
     ) -> Outcome | None:
         """Solve the problem over the deployments ``at`` and those of the best plan, and take up what that finds."""
         search, best = self.search, self.search.best
+        until_s = max(self.left_s() - slice_s, 0.0)
         if best is not None:
             at = np.union1d(at, best.open)
         search.iterations += 1

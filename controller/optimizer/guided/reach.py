@@ -1,0 +1,77 @@
+"""Which MILPs are likely to end in the time there is, by how the ones so far went."""
+
+from __future__ import annotations
+
+import math
+
+from controller.domain.arrays import Ints
+from controller.optimizer.space import SearchSpace
+
+_SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
+_LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
+_GROWTH = 1.6
+_AIM = 0.6
+_SLICE = 0.4
+_LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
+_WHOLE_SHARE, _ROUTES_PER_S, _MOST_ROUTES = 0.6, 2500.0, 1500.0
+
+
+class Reach:
+    """Sizes of MILPs: over some deployments, and over all that matter.
+
+    Parameters
+    ----------
+    total_s : the time for all of the search; inf where time is no limit.
+
+    Attributes
+    ----------
+    size : how many deployments a MILP over some may have.
+    slice_s : how long one may take.
+    """
+
+    def __init__(self, total_s: float) -> None:
+        self._limited = math.isfinite(total_s)
+        self.size = _MOST_FIRST_SIZE
+        self.slice_s = math.inf
+        if self._limited:
+            size = round(_SIZE_IN_A_SECOND * math.pow(max(total_s, 0.0), _SIZE_POWER))
+            self.size = min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
+            self.slice_s = min(max(_SLICE * total_s, _LEAST_SLICE_S), _MOST_SLICE_S)
+        self._routes_per_s, self._most_routes = _ROUTES_PER_S, _MOST_ROUTES
+        self._is_good = False
+
+    def whole_slice_s(self, left_s: float) -> float:
+        """Return how long a MILP over all that matters may take, of what is left."""
+        return _WHOLE_SHARE * left_s
+
+    def has_all(self, space: SearchSpace, live: Ints, left_s: float) -> bool:
+        """Whether a MILP over all of ``live`` is likely to end.
+
+        Few deployments always are in reach; for more of them a good plan comes first, one that a MILP over some did not
+        improve, because what cannot be cheaper than that need not be decided.
+        """
+        if len(live) <= self.size:
+            return True
+        if not self._is_good:
+            return False
+        most = self._routes_per_s * self.whole_slice_s(left_s) if self._limited else self._most_routes
+        return _num_routes(space, live) <= most
+
+    def learn_of_some(self, took_s: float, *, solved: bool, improved: bool) -> None:
+        """Let the next MILP over some be larger where this one was solved early, smaller where it was not solved."""
+        self._is_good = not improved
+        if self._limited:
+            aim = _AIM * self.slice_s / max(took_s, 1e-3) if solved else 0.0
+        else:
+            aim = math.inf if solved else 0.0
+        change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
+        self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
+
+    def learn_of_all(self, space: SearchSpace, live: Ints, took_s: float) -> None:
+        """Try that again only with twice the time, or where half as much is left to decide."""
+        routes = _num_routes(space, live)
+        self._routes_per_s, self._most_routes = 0.5 * routes / max(took_s, 1e-3), 0.5 * routes
+
+
+def _num_routes(space: SearchSpace, at: Ints) -> int:
+    return int(space.allowed[:, at].sum())
