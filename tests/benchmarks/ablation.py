@@ -88,7 +88,7 @@ def _all_rows(milp: restricted.RestrictedMilp, model: highspy.HighsLp) -> highsp
     return whole
 
 
-def _no_turn(self: guided.Hunt, *_: object) -> None:
+def _no_turn(self: guided.Hunt, *_: object, **__: object) -> None:
     self.search.iterations += 1
 
 

@@ -43,7 +43,7 @@ _PROGRAMS_PER_SET = 20
 _BREED_TURNS = 3
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _LEAST_ROOM = 6
-_PROOF_GAP, _PROOF_NODES = 1e-7, 5000
+_PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
 _LEAST_LEFT_S, _LEAST_MILP_S = 0.004, 0.03
@@ -264,7 +264,8 @@ class Hunt:
     def _decide_all(self, live: Ints) -> None:
         """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""
         began_s = self.left_s()
-        outcome = self._milp(live, _PROOF_NODES, _PROOF_GAP, self.reach.whole_slice_s(began_s), is_whole=True)
+        nodes = None if self.limited else _PROOF_NODES
+        outcome = self._milp(live, nodes, _PROOF_GAP, self.reach.whole_slice_s(began_s), is_whole=True)
         if outcome is not None:
             self._bound(outcome.bound_usd)
             self.search.proved_optimal = outcome.solved
@@ -280,7 +281,7 @@ class Hunt:
             self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
 
     def _milp(
-        self, at: Ints, nodes: int, gap: float, slice_s: float, *, is_whole: bool = False
+        self, at: Ints, nodes: int | None, gap: float, slice_s: float, *, is_whole: bool = False
     ) -> Outcome | None:
         """Solve the problem over the deployments ``at`` and those of the best plan, and take up what that finds."""
         search, best = self.search, self.search.best

@@ -64,13 +64,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a restricted MILP may take: until told to stop, a number of nodes, and the gap that will do.
+    """How long a restricted MILP may take: until told to stop, a number of nodes if any, and the gap that will do.
 
     ``presolve`` is worth its time where there are many deployments that no one needs.
     """
 
     should_stop: Callable[[], bool]
-    nodes: int
+    nodes: int | None
     gap: float
     presolve: bool = False
 
