@@ -27,7 +27,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import exchange, guided, population, restricted
+from controller.optimizer.guided import guided, population, restricted
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
@@ -113,9 +113,6 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "restricted MILPs": ((guided.Hunt, "_milp", _no_turn),),
         "ranking by sets": ((Population, "scores", lambda _, count: np.full(count, np.inf)),),
         "elimination": ((guided, "not_eliminated", _all_live),),
-        "exchanges": ((guided.Hunt, "descend", _no_turn),),
-        "exchanges from what the relaxation uses": ((guided.Hunt, "_used_fleets", lambda _: []),),
-        "exchange bounds at higher prices": ((exchange, "_SURCHARGES", (0.0,)),),
         "rows x <= w": ((restricted, "_ROUNDS", 0),),
         "rows x <= w by need": ((restricted.RestrictedMilp, "_tighten", _all_rows),),
         "options for tiny MILPs": ((restricted, "_OPTIONS", {}),),

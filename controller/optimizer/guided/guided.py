@@ -2,9 +2,8 @@
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
 that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
-close) and estimated by the hundred; set programs say what the best of them really cost; replicas are exchanged between
-deployments, as long as that makes the best plan cheaper; and small MILPs over the deployments of the best plan and some
-more decide what none of these has seen.
+close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs, over the
+deployments of the best plan and some more and in the end over all that could be in a cheaper one, decide the rest.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ import numpy as np
 from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
-from controller.optimizer.guided.descent import Descent
-from controller.optimizer.guided.fleet import Fleet
 from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
@@ -34,7 +31,7 @@ _GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
 _WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
-_CANDIDATES_IN_A_SECOND, _NEWCOMERS_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 500, 150
+_CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
@@ -51,7 +48,7 @@ _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.003, 1e-7
 
 
 def guided(search: Search) -> None:
-    """Improve ``search.best`` until told to stop. An iteration is some generations of sets, a descent, or a MILP."""
+    """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a MILP."""
     space = search.space
     greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
     if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
@@ -85,11 +82,6 @@ def _relaxation(search: Search) -> Relaxation:
     return relaxation
 
 
-def _first_few(order: Ints, in_a_second: int, total_s: float) -> Ints:
-    """Return as many of the best deployments as there is time to look at: ``in_a_second`` at the most."""
-    return order[: max(int(in_a_second * min(total_s, 1.0)), _FEWEST_CANDIDATES)]
-
-
 class Hunt:
     """The search once prices are known."""
 
@@ -99,7 +91,8 @@ class Hunt:
         total = search.stop.remaining_s()
         self.total_s, self.limited = total, math.isfinite(total)
         order = np.argsort(relaxation.reduced_usd, kind="stable")
-        chosen = [_first_few(order, _CANDIDATES_IN_A_SECOND, total), np.flatnonzero(relaxation.weights > 0)]
+        few = max(int(_CANDIDATES_IN_A_SECOND * min(total, 1.0)), _FEWEST_CANDIDATES)
+        chosen = [order[:few], np.flatnonzero(relaxation.weights > 0)]
         chosen += [state.open for state in search.initial]
         if search.best is not None:
             chosen.append(search.best.open)
@@ -108,14 +101,9 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        newcomers = _first_few(order, _NEWCOMERS_IN_A_SECOND, total)
-        self.descent = Descent(space, relaxation.prices, np.union1d(newcomers, self.candidates))
-        self.fleets = self._used_fleets()
         self.milps = 0
-        self.rounds: Iterator[Callable[[], None]] = chain(
-            [self.decide, self.descend], cycle([self.decide, self.descend, self.breed, self.descend])
-        )
-        self.turns = chain([self.breed] * _BREED_TURNS, [self.descend], self.rounds)
+        self.rounds: Iterator[Callable[[], None]] = chain([self.decide], cycle([self.decide, self.breed]))
+        self.turns = chain([self.breed] * _BREED_TURNS, self.rounds)
         self.reach = Reach(total)
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
@@ -153,59 +141,19 @@ class Hunt:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
-        """Do one more thing: breed sets, exchange replicas, or solve a MILP."""
+        """Do one more thing: breed sets, or solve a MILP."""
         next(self.turns)()
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
         if self.left_s() < _LEAST_MILP_S:
-            self.descend()
+            self.breed()
             return
         live = np.flatnonzero(self._live())
         if self.reach.has_all(self.search.space, live, self.left_s()):
             self._decide_all(live)
         else:
             self._decide_some()
-
-    def descend(self) -> None:
-        """Exchange replicas: of the best plan, of what the relaxation uses, or of the next best fleet that was met."""
-        search = self.search
-        search.iterations += 1
-        fleet = None if search.best is None else Fleet.of(search.best.replicas)
-        if fleet is None or self.descent.has_seen(fleet):
-            fleet = self.fleets.pop() if self.fleets else None
-        if fleet is not None:
-            state = self.descent.down(fleet, self._is_late)
-        else:
-            state = self.descent.step(search.best_usd, self._is_late)
-        if state is not None and search.offer(state) and not self.descent.has_seen(Fleet.of(state.replicas)):
-            state = self.descent.down(Fleet.of(state.replicas), self._is_late)
-            if state is not None:
-                search.offer(state)
-
-    def _is_late(self) -> bool:
-        """Whether there is no time for anything more."""
-        return self.left_s() <= _LEAST_LEFT_S
-
-    def _used_fleets(self) -> list[Fleet]:
-        """Return fleets near what the relaxation uses, the likelier ones last."""
-        space, relaxation = self.search.space, self.relaxation
-        fleets = []
-        for least in _START_WEIGHTS[::-1]:
-            at = np.sort(self._one_of_each_pair(np.flatnonzero(relaxation.weights > least)))
-            if len(at):
-                replicas = np.clip(np.round(relaxation.replicas[at]), 1.0, np.maximum(space.cap[at], 1.0))
-                fleets.append(self._within_limits(at, replicas))
-        return fleets
-
-    def _within_limits(self, at: Ints, replicas: Floats) -> Fleet:
-        """Return a fleet without those replicas, rounded up the most, that limits leave no room for."""
-        rows = np.searchsorted(self.candidates, at)[None]
-        replicas = replicas.copy()
-        while replicas.any() and self.sets.barred(rows, replicas[None])[0]:
-            over = np.where(replicas > 0, replicas - self.relaxation.replicas[at], -np.inf)
-            replicas[over.argmax()] -= 1.0
-        return Fleet(at[replicas > 0], replicas[replicas > 0])
 
     def _neighbourhood(self) -> Ints:
         search = self.search

@@ -60,11 +60,9 @@ class OpenSets:
     candidates : (n,) positions in the search space, in order.
     pair, cap, high : (n + 1,) the (model, tier) pair, most replicas, and the price of capacity at which more are worth
         their rent.
-    route_usd, routed_usd, load : (n + 1, I) prices of routes, the same with those barred that may not be, and replicas.
-    excess : (n + 1, I) by how much routes are over the mean limit; where there are two, over a weighted sum.
+    route_usd, load : (n + 1, I) prices and replicas of routes.
     alone : (n + 1, I) whether a type may be served by that deployment alone. ``blends``: by two of them.
-    first_capacity_usd, first_limit_usd, first_excess_usd : (n + 1,), (L,) and (I,) prices to start from, by the
-        relaxation's.
+    first_capacity_usd, first_limit_usd : (n + 1,) and (L,) prices to start from, by the relaxation's.
     target_usd : cost of the best plan that is known: sets above that are of no interest.
     """
 
@@ -73,12 +71,10 @@ class OpenSets:
         at = candidates
         self.pair = np.append(space.pair[at], -1)
         allowed = _rows(space.allowed, at, False)
-        self.excess: Floats = np.where(allowed, _rows(_one_mean(space, prices), at, 0.0), 0.0)
-        self.first_excess_usd = self.excess_price(-prices.excess_usd)
-        self.alone: Bools = allowed & (self.excess <= 0)
-        self.blends = Blends(self.excess, allowed)
+        excess = _rows(_one_mean(space, prices), at, 0.0)
+        self.alone: Bools = allowed & (excess <= 0)
+        self.blends = Blends(excess, allowed)
         self.route_usd = _rows(space.route_usd, at, 0.0)
-        self.routed_usd: Floats = np.where(allowed, self.route_usd, BARRED)
         load = np.maximum(space.compute, space.memory)
         self.load = np.where(allowed, _rows(load, at, 0.0), 0.0)
         self.cap = np.append(np.maximum(space.cap[at], 1.0), 0.0)
@@ -155,28 +151,16 @@ class OpenSets:
         return len(self.candidates)
 
     def cost(self, replicas: Floats, at: Ints | slice = slice(None)) -> Floats:
-        """Return the price of replicas, starts included, and weights where there are any replicas."""
+        """Return the price of replicas, weights and starts included."""
         started = np.maximum(replicas - self._running[at], 0.0)
-        usd: Floats = self._rent[at] * replicas + self._start[at] * started
-        return usd + np.where(replicas > 0, self._open[at], 0.0)
+        usd: Floats = self._rent[at] * replicas + self._start[at] * started + self._open[at]
+        return usd
 
     def token_usd(self, limit_usd: Floats) -> Floats:
         """Return (..., I) what the budget's price adds to serving each type, for prices (..., L) of the limits."""
         if not self._has_budget:
             return np.zeros((*limit_usd.shape[:-1], 1))
         usd: Floats = limit_usd[..., :1] * self.space.token_usd
-        return usd
-
-    def excess_price(self, excess_usd: Floats) -> Floats:
-        """Return (I,) about what one unit of ``excess`` costs, given prices (Q, I) >= 0 of each mean."""
-        price: Floats = (
-            excess_usd[0] if len(excess_usd) == 1 else (excess_usd * _sizes(self.space)).sum(axis=0)
-        )
-        return price
-
-    def unit_usd(self, excess_usd: Floats) -> Floats:
-        """Return (..., n + 1, I) prices of routes, those barred that may not be, with excess at prices (..., I)."""
-        usd: Floats = self.routed_usd + excess_usd[..., None, :] * self.excess
         return usd
 
     def cheapest(self, value: Floats) -> Floats:
@@ -264,8 +248,7 @@ class OpenSets:
             move = step * np.clip(load - replicas, -1.0, 1.0) * np.maximum(high, price)
             price = np.clip(price + move, floor, ceiling)
             step *= _STEP_DECAY
-        barred = np.where(self.barred(sets, None), BARRED, 0.0)
-        return Estimates(best + barred, best_price, best_limit, loads / weight)
+        return Estimates(best + self._impossible(sets, None), best_price, best_limit, loads / weight)
 
     def _given(self, sets: Ints, steps: int, price: Floats, limit_usd: Floats, replicas: Floats) -> Estimates:
         routing = _Routing(self, sets)
@@ -286,8 +269,7 @@ class OpenSets:
             length = ease * (target - total) / np.maximum((over * over).sum(axis=1), 1e-12)
             price = np.maximum(price + length[:, None] * scale * over, 0.0)
             ease *= _EASE
-        barred = np.where(self.barred(sets, replicas), BARRED, 0.0)
-        return Estimates(best + barred, best_price, limit_usd, loads)
+        return Estimates(best + self._impossible(sets, replicas), best_price, limit_usd, loads)
 
     def whole(self, sets: Ints, relaxed: Estimates, steps: int) -> Floats:
         """Return (N,) the least estimate of each set with whole replicas near those of ``relaxed``.
@@ -333,15 +315,15 @@ class OpenSets:
             left = left - np.where(fits, use, 0.0)
         return replicas
 
-    def barred(self, sets: Ints, replicas: Floats | None) -> Bools:
-        """Return (N,) whether the replicas of sets (N, K), or one of each member, are more than a limit lets be."""
+    def _impossible(self, sets: Ints, replicas: Floats | None) -> Floats:
+        """Return (N,) what bars sets of which the replicas, or one of each, are more than a limit lets be."""
         count = np.where(sets < self.num_candidates, 1.0, 0.0) if replicas is None else replicas
-        used = (self.per_replica[:, sets] * count + np.where(count > 0, self.once[:, sets], 0.0)).sum(axis=2)
+        used = (self.per_replica[:, sets] * count + self.once[:, sets]).sum(axis=2)
         limit = self.limit[:, None]
-        barred: Bools = (used > limit + 1e-9 * np.maximum(limit, 1.0)).any(axis=0)
+        barred = (used > limit + 1e-9 * np.maximum(limit, 1.0)).any(axis=0)
         if np.isfinite(self.space.storage_gb):
             barred |= self._weights_gb[sets].sum(axis=1) > self.space.storage_gb + 1e-6
-        return barred
+        return np.where(barred, BARRED, 0.0)
 
 
 class _Routing:
@@ -384,18 +366,12 @@ def _padded(values: Floats) -> Floats:
     return np.append(values, 0.0)
 
 
-def _sizes(space: SearchSpace) -> Floats:
-    """Return (Q, I) how large the excess of a type can be."""
-    size: Floats = np.abs(space.excess).max(axis=2, initial=0.0)
-    return size
-
-
 def _one_mean(space: SearchSpace, prices: Prices) -> Floats:
     """Return (I, D) one excess that every plan keeps at Σ excess·x <= 0: where there are two, a weighted sum."""
     if len(space.excess) == 1:
         mean: Floats = space.excess[0]
         return mean
-    size = _sizes(space)
+    size = np.abs(space.excess).max(axis=2, initial=0.0)
     weight = -prices.excess_usd  # (Q, I)
     weight = np.where(weight.sum(axis=0) > 0, weight, 1.0 / np.maximum(size, 1e-12))
     weight = weight / np.maximum((weight * size).sum(axis=0), 1e-300)
