@@ -196,7 +196,7 @@ def cells(row: Row, everything: Row, cheapest: Mapping[tuple[str, str, int], flo
     if len(keys) > 1:
         error = float(more.std(ddof=1)) / math.sqrt(len(keys))
     proved = sum(row.proved[key] for key in keys)
-    return f"{gaps.mean():>9.2%} {100 * more.mean():>+6.2f} ±{100 * error:4.2f} {proved:>7}"
+    return f"{gaps.mean():>13.2%} {100 * more.mean():>+6.2f} ±{100 * error:4.2f} {proved:>7}"
 
 
 def cheapest_of(rows: Sequence[Row]) -> dict[tuple[str, str, int], float]:
@@ -238,7 +238,7 @@ def main(seeds: int, mechanisms: tuple[str, ...], names: str, limits_s: tuple[fl
         f"{len({key[1] for key in cheapest})} instances, {seeds} seeds; gaps, in points above the first row, proved"
     )
     click.echo(
-        f"{'without':40}" + "".join(f"{title:>9}{'more':>7}{'error':>6}{'proved':>8}" for title in titles)
+        f"{'without':40}" + "".join(f"{title:>13}{'more':>7}{'error':>6}{'proved':>8}" for title in titles)
     )
     for row in rows:
         click.echo(f"{row.name:40}" + "".join(cells(row, rows[0], cheapest, title) for title in titles))
