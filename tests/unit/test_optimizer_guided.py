@@ -177,6 +177,13 @@ def test_an_optimum_is_proved_where_all_that_could_be_cheaper_is_in_reach(name: 
     assert result.objective_usd == pytest.approx(BEST[name]["best_usd"], rel=1e-6)
 
 
+def test_a_plan_is_the_optimum_where_nothing_is_left_that_could_be_in_a_cheaper_one() -> None:
+    result = solve(shared("synth-6x6x6-s12-x3-storage"), MaxIterations(20))
+    assert result.status == "optimal"
+    assert result.iterations < 3
+    assert result.objective_usd == pytest.approx(BEST["synth-6x6x6-s12-x3-storage"]["best_usd"], rel=1e-6)
+
+
 def test_a_milp_over_all_waits_for_a_good_plan_and_is_tried_again_with_twice_the_time() -> None:
     space, _ = relaxed("paper-s3-x10")
     every = np.arange(space.num_deployments)

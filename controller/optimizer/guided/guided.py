@@ -211,13 +211,17 @@ class Hunt:
 
     def _decide_all(self, live: Ints) -> None:
         """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""
-        began_s = self.left_s()
+        search, began_s = self.search, self.left_s()
+        if not len(live):
+            search.proved_optimal = True
+            self._bound(search.best_usd)
+            return
         nodes = None if self.limited else _PROOF_NODES
         outcome = self._milp(live, nodes, _PROOF_GAP, self.reach.whole_slice_s(began_s), is_whole=True)
         if outcome is not None:
             self._bound(outcome.bound_usd)
-            self.search.proved_optimal = outcome.solved
-            self.reach.learn_of_all(self.search.space, live, began_s - self.left_s())
+            search.proved_optimal = outcome.solved
+            self.reach.learn_of_all(search.space, live, began_s - self.left_s())
 
     def _decide_some(self) -> None:
         """Solve the problem over the best plan's deployments and some more."""
