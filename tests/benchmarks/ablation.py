@@ -88,7 +88,7 @@ def _all_rows(milp: restricted.RestrictedMilp, model: highspy.HighsLp) -> highsp
     return whole
 
 
-def _no_turn(self: guided.Hunt, *_: object, **__: object) -> None:
+def _no_turn(self: guided.Hunt) -> None:
     self.search.iterations += 1
 
 
@@ -110,7 +110,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
         "real costs for estimates": ((Population, "settle", _not_raised),),
-        "restricted MILPs": ((guided.Hunt, "_milp", _no_turn),),
+        "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
         "ranking by sets": ((Population, "scores", lambda _, count: np.full(count, np.inf)),),
         "elimination": ((guided, "not_eliminated", _all_live),),
         "rows x <= w": ((restricted, "_ROUNDS", 0),),

@@ -103,7 +103,7 @@ class Hunt:
         self.population = Population(self.sets, self._likelihood())
         self.milps = 0
         self.rounds: Iterator[Callable[[], None]] = chain([self.decide], cycle([self.decide, self.breed]))
-        self.turns = chain([self.breed] * _BREED_TURNS, self.rounds)
+        self.turns: Iterator[Callable[[], None]] = chain([self.breed] * _BREED_TURNS, self.rounds)
         self.reach = Reach(total)
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
@@ -132,7 +132,7 @@ class Hunt:
         search, weights = self.search, self.relaxation.weights
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turns = chain(self.rounds)  # what the plan that is known lacks is seldom one exchange
+            self.turns = self.rounds  # what the plan that is known lacks is seldom one exchange
         else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
@@ -166,10 +166,10 @@ class Hunt:
     def _live(self) -> Bools:
         return not_eliminated(self.relaxation, self.search.best_usd)
 
-    def _bound(self, usd: float | None) -> None:
+    def _bound(self, usd: float) -> None:
         """Take over a bound if it is higher than the one there is."""
         search = self.search
-        if usd is not None and search.best_usd < math.inf:
+        if search.best_usd < math.inf:
             search.lower_bound_usd = max(search.lower_bound_usd or 0.0, min(usd, search.best_usd))
 
     def breed(self) -> None:
@@ -218,31 +218,27 @@ class Hunt:
             return
         nodes = None if self.limited else _PROOF_NODES
         outcome = self._milp(live, nodes, _PROOF_GAP, self.reach.whole_slice_s(began_s), is_whole=True)
-        if outcome is not None:
-            self._bound(outcome.bound_usd)
-            search.proved_optimal = outcome.solved
-            self.reach.learn_of_all(search.space, live, began_s - self.left_s())
+        self._bound(outcome.bound_usd)
+        search.proved_optimal = outcome.solved
+        self.reach.learn_of_all(search.space, live, began_s - self.left_s())
 
     def _decide_some(self) -> None:
         """Solve the problem over the best plan's deployments and some more."""
         search, began_s = self.search, self.left_s()
         before_usd = search.best_usd
         outcome = self._milp(self._neighbourhood(), _MILP_NODES, _MILP_GAP, self.reach.slice_s)
-        if outcome is not None:
-            improved = search.best_usd < before_usd
-            self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
+        improved = search.best_usd < before_usd
+        self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
 
     def _milp(
         self, at: Ints, nodes: int | None, gap: float, slice_s: float, *, is_whole: bool = False
-    ) -> Outcome | None:
+    ) -> Outcome:
         """Solve the problem over the deployments ``at`` and those of the best plan, and take up what that finds."""
         search, best = self.search, self.search.best
         until_s = max(self.left_s() - slice_s, 0.0)
         if best is not None:
             at = np.union1d(at, best.open)
         search.iterations += 1
-        if not len(at):
-            return None
         effort = Effort(
             should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
             nodes=nodes,
