@@ -217,7 +217,7 @@ class Hunt:
             self._bound(search.best_usd)
             return
         nodes = None if self.limited else _PROOF_NODES
-        outcome = self._milp(live, nodes, _PROOF_GAP, self.reach.whole_slice_s(began_s), is_whole=True)
+        outcome = self._milp(live, nodes, _PROOF_GAP, self.reach.whole_slice_s(began_s))
         self._bound(outcome.bound_usd)
         search.proved_optimal = outcome.solved
         self.reach.learn_of_all(search.space, live, began_s - self.left_s())
@@ -230,9 +230,7 @@ class Hunt:
         improved = search.best_usd < before_usd
         self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
 
-    def _milp(
-        self, at: Ints, nodes: int | None, gap: float, slice_s: float, *, is_whole: bool = False
-    ) -> Outcome:
+    def _milp(self, at: Ints, nodes: int | None, gap: float, slice_s: float) -> Outcome:
         """Solve the problem over the deployments ``at`` and those of the best plan, and take up what that finds."""
         search, best = self.search, self.search.best
         until_s = max(self.left_s() - slice_s, 0.0)
@@ -243,7 +241,6 @@ class Hunt:
             should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
             nodes=nodes,
             gap=gap,
-            presolve=is_whole,
         )
         outcome = RestrictedMilp(search.space, at).solve(effort, best)
         if outcome.state is not None and search.offer(outcome.state):

@@ -1,4 +1,4 @@
-"""The allocation problem over a few deployments, as a small MILP in arrays, on HiGHS.
+"""The allocation problem over a few deployments, as a small MILP in arrays.
 
 Variables, in this order: shares x of allowed routes, w (one for each deployment), r where more than one replica may
 run, starts s where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most,
@@ -12,33 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import highspy
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
-from controller.optimizer.highs import run_highs
-from controller.optimizer.rows import KINDS, Rows
+from controller.errors import SolverCrashError
+from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.linear_program import LinearProgram
+from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
-_LOOKS_PER_NODE = 400
-_OPTIONS: dict[str, bool | int | float | str] = {
-    # Tiny programs: what HiGHS does to save nodes costs more than the nodes do.
-    "presolve": "off",
-    "mip_heuristic_effort": 0.0,
-    "mip_heuristic_run_feasibility_jump": False,
-    "mip_heuristic_run_rins": False,
-    "mip_heuristic_run_rens": False,
-    "mip_heuristic_run_root_reduced_cost": False,
-    "mip_detect_symmetry": False,
-    "mip_allow_restart": False,
-    "mip_allow_cut_separation_at_nodes": False,
-    "mip_pool_soft_limit": 10,
-    "mip_pool_age_limit": 1,
-    "mip_lp_age_limit": 1,
-}
 _ROUNDS, _VIOLATED = 6, 1e-6
 _LEAST_LOAD = 1e-3
 """A load below which capacity, within its tolerance, might not tell that a deployment serves at all."""
@@ -64,15 +48,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a restricted MILP may take: until told to stop, a number of nodes if any, and the gap that will do.
-
-    ``presolve`` is worth its time where there are many deployments that no one needs.
-    """
+    """How long a restricted MILP may take: until told to stop, a number of nodes if any, and the gap that will do."""
 
     should_stop: Callable[[], bool]
     nodes: int | None
     gap: float
-    presolve: bool = False
 
 
 class RestrictedMilp:
@@ -105,19 +85,17 @@ class RestrictedMilp:
         self._num_columns = first + types + len(self._must)
 
     def solve(self, effort: Effort, start: AllocationState | None = None) -> Outcome:
-        """Run HiGHS, from a plan over these deployments if there is one."""
-        run = run_highs(
-            self._model(),
-            nodes=effort.nodes,
-            gap=effort.gap,
-            start=None if start is None else self._values(start),
-            should_stop=effort.should_stop,
-            looks_per_node=_LOOKS_PER_NODE,
-            options={**_OPTIONS, "presolve": "on"} if effort.presolve else _OPTIONS,
+        """Search for a plan that is cheaper than ``start``, one over these deployments, if there is one."""
+        try:
+            program = self._program()
+        except SolverCrashError:
+            return Outcome(None, -math.inf, solved=False, nodes=0)
+        numbers = program.changing
+        tree = BranchAndBound(program, np.zeros(len(numbers)), self._upper()[numbers]).minimize(
+            math.inf if start is None else start.cost_usd(), effort.gap, effort.should_stop, effort.nodes
         )
-        state = None if run.values is None else self._state(run.values)
-        bound_usd = run.bound if math.isfinite(run.bound) else -math.inf
-        return Outcome(state, bound_usd, run.outcome == "optimal", run.nodes)
+        state = None if tree.values is None else self._state(tree.values)
+        return Outcome(state, tree.bound if math.isfinite(tree.bound) else -math.inf, tree.solved, tree.nodes)
 
     def _add_demand(self, rows: Rows) -> None:
         """Add constraints 1, and 2 where the delay SLO is a mean, and 3."""
@@ -151,37 +129,6 @@ class RestrictedMilp:
         rows.add_pairs(self._w[many], self._r[many], -1.0)
         rows.add_pairs(self._r[running], self._s, -1.0, space.incumbent[at[running]])
 
-    def _tighten(self, model: highspy.HighsLp) -> highspy.HighsLp:
-        """Return the relaxation with those rows ``x <= w`` that its solutions have broken."""
-        relaxation: Any = highspy.Highs()  # type: ignore[no-untyped-call]
-        relaxation.silent()
-        relaxation.setOptionValue("threads", 1)
-        relaxation.setOptionValue("presolve", "off")
-        relaxation.passModel(model)
-        w_of = self._w[self._n_of]
-        is_row = np.zeros(len(self._x), dtype=bool)
-        for _ in range(_ROUNDS):
-            relaxation.run()
-            if relaxation.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-                break
-            values = np.array(relaxation.getSolution().col_value)
-            broken = np.flatnonzero((values[self._x] > values[w_of] + _VIOLATED) & ~is_row)
-            if not len(broken):
-                break
-            is_row[broken] = True
-            count = len(broken)
-            relaxation.addRows(
-                count,
-                np.full(count, -highspy.kHighsInf),
-                np.zeros(count),
-                2 * count,
-                2 * np.arange(count, dtype=np.int32),
-                np.stack([self._x[broken], w_of[broken]], axis=1).ravel().astype(np.int32),
-                np.tile([1.0, -1.0], count),
-            )
-        tightened: highspy.HighsLp = relaxation.getLp()
-        return tightened
-
     def _add_limits(self, rows: Rows) -> None:
         """Add constraints 6 and 7."""
         space, at = self._space, self._at
@@ -205,42 +152,47 @@ class RestrictedMilp:
             gpus[self._r] = np.where(tier == k, space.gpus[at], 0.0)
             rows.add_one(gpus, float(space.available[k]))
 
-    def _model(self) -> highspy.HighsLp:
+    def _upper(self) -> Floats:
+        """Return (columns,) the most of each variable."""
+        upper = np.ones(self._num_columns)
+        upper[self._r] = self._space.cap[self._at]
+        upper[self._w] = np.minimum(upper[self._w], 1.0)
+        upper[self._s], upper[self._u] = np.inf, self._space.max_unmet
+        return upper
+
+    def _costs(self) -> Floats:
+        """Return (columns,) what a unit of each variable costs."""
         space, at = self._space, self._at
-        cost, upper = np.zeros(self._num_columns), np.ones(self._num_columns)
+        cost = np.zeros(self._num_columns)
         cost[self._x] = space.route_usd[self._i_of, self._d_of]
         cost[self._w] = space.open_usd[at]
         starts = space.start_usd[at].copy()
         starts[self._running] = 0.0
         cost[self._r] += space.rent_usd[at] + starts
-        upper[self._r] = space.cap[at]
-        upper[self._w] = np.minimum(upper[self._w], 1.0)
         cost[self._s] = space.start_usd[at[self._running]]
-        upper[self._s] = np.inf
-        cost[self._u], upper[self._u] = space.unmet_usd, space.max_unmet
+        cost[self._u] = space.unmet_usd
         cost[self._short] = (space.unmet_usd + space.shortfall_usd)[self._must]
-        whole = np.zeros(self._num_columns, dtype=bool)
-        whole[self._w] = whole[self._r] = True
+        return cost
+
+    def _program(self) -> LinearProgram:
+        """Return the relaxation, with those rows ``x <= w`` that its solutions have broken."""
         rows = Rows()
         self._add_demand(rows)
         self._add_capacity(rows)
         self._add_limits(rows)
-        model = self._tighten(rows.joined().model(cost, upper))
-        model.integrality_ = [KINDS[kind] for kind in whole.tolist()]
-        return model
-
-    def _values(self, state: AllocationState) -> Floats:
-        """Return the value of every variable for a plan."""
-        space, at = self._space, self._at
-        values = np.zeros(self._num_columns)
-        replicas = state.replicas[at]
-        values[self._x] = state.shares[self._i_of, self._d_of]
-        values[self._r] = replicas
-        values[self._w] = replicas > 0
-        values[self._s] = np.maximum(replicas - space.incumbent[at], 0.0)[self._running]
-        values[self._u] = np.minimum(state.unmet, space.max_unmet)
-        values[self._short] = np.maximum(state.unmet - space.max_unmet, 0.0)[self._must]
-        return values
+        upper, numbers = self._upper(), np.unique(np.concatenate([self._w, self._r]))
+        program = LinearProgram(rows.joined().model(self._costs(), upper), numbers)
+        w_of = self._w[self._n_of]
+        is_row = np.zeros(len(self._x), dtype=bool)
+        for _ in range(_ROUNDS):
+            program.solve(np.zeros(len(numbers)), upper[numbers])
+            values = program.values
+            broken = np.flatnonzero((values[self._x] > values[w_of] + _VIOLATED) & ~is_row)
+            if not len(broken):
+                break
+            is_row[broken] = True
+            program.add_no_more_than(self._x[broken], w_of[broken])
+        return program
 
     def _state(self, values: Floats) -> AllocationState:
         """Return the solution as an exact state: replicas follow from its shares."""

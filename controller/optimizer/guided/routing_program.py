@@ -6,17 +6,16 @@ a MILP solver would spend a multiple of that on getting ready.
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import highspy
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
+from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
-
-_FEASIBILITY = 1e-9
 
 
 class RoutingProgram:
@@ -37,7 +36,7 @@ class RoutingProgram:
         short = u + types
         num_columns = short + len(must)
         self._x, self._r = np.arange(num_x), np.arange(num_x, s)
-        self._open_usd = float(space.open_usd[at].sum())
+        self.open_usd = float(space.open_usd[at].sum())
 
         cost, upper = np.zeros(num_columns), np.full(num_columns, highspy.kHighsInf)
         cost[:num_x], upper[:num_x] = space.route_usd[self._i_of, self._d_of], 1.0
@@ -60,12 +59,7 @@ class RoutingProgram:
         self._add_capacities(rows)
         rows.add_pairs(self._r[running], columns[s:u], -1.0, space.incumbent[at[running]])
         self._add_limits(rows, num_columns)
-        self._lp: Any = highspy.Highs()  # type: ignore[no-untyped-call]
-        self._lp.silent()
-        self._lp.setOptionValue("threads", 1)
-        self._lp.setOptionValue("presolve", "off")
-        self._lp.setOptionValue("primal_feasibility_tolerance", _FEASIBILITY)
-        self._lp.passModel(rows.joined().model(cost, upper))
+        self.linear = LinearProgram(rows.joined().model(cost, upper), self._r)
 
     def _add_means(self, rows: Rows) -> None:
         """Add constraints 3, and 2 where that is a mean."""
@@ -87,31 +81,26 @@ class RoutingProgram:
         if np.isfinite(space.budget_usd):
             spend = np.zeros(num_columns)
             spend[self._x], spend[self._r] = space.token_usd[self._i_of], space.rent_usd[at]
-            rows.add_one(spend, space.budget_usd - self._open_usd)
+            rows.add_one(spend, space.budget_usd - self.open_usd)
         tier = space.tier[at]
         for k in np.unique(tier[np.isfinite(space.available[tier])]):
             gpus = np.zeros(num_columns)
             gpus[self._r] = np.where(tier == k, space.gpus[at], 0.0)
             rows.add_one(gpus, float(space.available[k]))
 
-    def run(self, lower: Floats, upper: Floats) -> float:
+    def run(self, lower: Floats, upper: Floats, below_usd: float = math.inf) -> float:
         """Choose shares, and replicas between ``lower`` and ``upper`` (n,), at least one of each deployment.
 
         Returns
         -------
-        The cost of all that; inf where there is no solution.
+        The cost of all that; inf where there is no solution below ``below_usd``.
         """
-        self._lp.changeColsBounds(len(self._r), self._r.astype(np.int32), lower, upper)
-        self._lp.run()
-        if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            return float("inf")
-        return float(self._lp.getInfo().objective_function_value) + self._open_usd
+        return self.linear.solve(lower, upper, below_usd - self.open_usd) + self.open_usd
 
     @property
     def values(self) -> Floats:
         """Of every column, in the last solution."""
-        values: Floats = np.array(self._lp.getSolution().col_value)
-        return values
+        return self.linear.values
 
     def replicas(self, values: Floats) -> Floats:
         """(n,) of a solution."""

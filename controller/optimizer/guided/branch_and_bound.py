@@ -1,0 +1,207 @@
+"""Branch and bound for small mixed-integer programs with a good plan at hand.
+
+Most of what a MILP solver does before its first branch - cuts, probing, heuristics - saves nodes. Here nodes are a
+hot linear program of half a millisecond, and a few dozen of them decide: getting ready takes longer than that.
+
+Branches are chosen by pseudo-costs, those unknown yet by a look at both sides. A dive follows the cheaper side until
+it ends; the next one begins at the open node with the least bound.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from controller.domain.arrays import Bools, Floats, Ints
+from controller.errors import SolverCrashError
+from controller.optimizer.linear_program import LinearProgram
+
+_WHOLE, _EXACT = 1e-6, 1e-9
+_ROUNDING = 1e-9
+_LEAST_RISE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """What a search has found.
+
+    Attributes
+    ----------
+    values : (columns,) of the cheapest solution; None where none is cheaper than was asked for.
+    objective : of that solution; inf without one.
+    bound : what no solution is below, other than the one returned or one that was not asked for.
+    solved : whether the search came to its end. ``nodes``: linear programs of the tree, looks at sides not counted.
+    """
+
+    values: Floats | None
+    objective: float
+    bound: float
+    solved: bool
+    nodes: int
+
+
+@dataclass(order=True, slots=True)
+class _Node:
+    """Bounds (n,) of the whole numbers, what no solution within them is below, and the branch that led there."""
+
+    bound: float
+    age: int
+    lower: Floats = field(compare=False)
+    upper: Floats = field(compare=False)
+    branch: tuple[int, int, float] | None = field(compare=False, default=None)
+    """Column, side (0 down, 1 up), and how far its value was from there; None where this side was looked at before."""
+
+
+class _PseudoCosts:
+    """By how much the bound rose for each unit that a whole number was rounded down (0) or up (1)."""
+
+    def __init__(self, count: int) -> None:
+        self._sum, self._count = np.zeros((2, count)), np.zeros((2, count))
+
+    def note(self, n: int, side: int, distance: float, rise: float) -> None:
+        self._sum[side, n] += max(rise, 0.0) / distance
+        self._count[side, n] += 1.0
+
+    def unknown(self, at: Ints) -> Bools:
+        """Whether one of the sides has not been seen yet."""
+        result: Bools = (self._count[:, at] == 0).any(axis=0)
+        return result
+
+    def rises(self, at: Ints, distance: Floats) -> Floats:
+        """Return (2, n) what the bound is likely to rise by; the mean of others where nothing is known."""
+        total, known = self._sum.sum(axis=1), self._count.sum(axis=1)
+        mean = np.where(total > 0, total / np.maximum(known, 1.0), 1.0)[:, None]
+        count = self._count[:, at]
+        rises: Floats = np.where(count > 0, self._sum[:, at] / np.maximum(count, 1.0), mean) * distance
+        return rises
+
+
+class BranchAndBound:
+    """Minimizes a program over whole numbers.
+
+    Parameters
+    ----------
+    program : the relaxation; all of its ``changing`` columns are to be whole numbers.
+    lower, upper : (n,) their bounds.
+    looks : how many columns of which nothing is known may be looked at, both ways, before a branch is chosen.
+    """
+
+    def __init__(self, program: LinearProgram, lower: Floats, upper: Floats, looks: int = 4) -> None:
+        self._program, self._looks = program, looks
+        self._costs = _PseudoCosts(len(lower))
+        self._open = [_Node(-math.inf, 0, lower, upper)]
+        self._values: Floats | None = None
+        self._objective = self._cutoff = math.inf
+        self._gap = 0.0
+        self._nodes = 0
+
+    def minimize(
+        self, below: float, gap: float, should_stop: Callable[[], bool], most_nodes: int | None
+    ) -> Tree:
+        """Search for the cheapest solution that is more than ``gap``, relative to it, below ``below``."""
+        self._gap, self._cutoff = gap, below * (1.0 - gap)
+        while self._open and self._open[0].bound < self._cutoff:
+            node: _Node | None = heapq.heappop(self._open)
+            while node is not None:
+                if should_stop() or self._nodes == most_nodes:
+                    return self._tree(node)
+                self._nodes += 1
+                try:
+                    node = self._descend(node)
+                except SolverCrashError:
+                    return self._tree(node)
+        return self._tree(None)
+
+    def _tree(self, left: _Node | None) -> Tree:
+        """Return what there is; ``left`` is the node where the search was told to stop, None where it has ended."""
+        bounds = [] if left is None else [left.bound, *(node.bound for node in self._open)]
+        return Tree(self._values, self._objective, min([self._cutoff, *bounds]), left is None, self._nodes)
+
+    def _descend(self, node: _Node) -> _Node | None:
+        """Solve a node; return the side of its branch to go on with, or None where the dive ends."""
+        lower, upper = node.lower, node.upper
+        bound = self._program.solve(lower, upper, self._cutoff)
+        if node.branch is not None:
+            self._costs.note(*node.branch, min(bound, self._cutoff) - node.bound)
+        if bound >= self._cutoff:
+            return None
+        values, reduced = self._program.values, self._program.reduced_costs
+        whole = values[self._program.changing]
+        away = np.abs(whole - np.rint(whole))
+        at = np.flatnonzero(away > _WHOLE)
+        if not len(at):
+            self._take(values, bound, np.rint(whole), exact=bool((away <= _EXACT).all()))
+            return None
+        lower, upper = self._fixed(whole, reduced[self._program.changing], self._cutoff - bound, lower, upper)
+        return self._branch(bound, whole, at, lower, upper)
+
+    def _take(self, values: Floats, objective: float, whole: Floats, *, exact: bool) -> None:
+        """Keep a solution; where its whole numbers are a little off, the one with the numbers that they are near."""
+        if not exact:
+            objective = self._program.solve(whole, whole, self._cutoff)
+            if objective >= self._cutoff:
+                return
+            values = self._program.values
+        self._values, self._objective, self._cutoff = values, objective, objective * (1.0 - self._gap)
+
+    @staticmethod
+    def _fixed(
+        whole: Floats, reduced: Floats, room: float, lower: Floats, upper: Floats
+    ) -> tuple[Floats, Floats]:
+        """Return bounds without the numbers that reduced costs take ``room`` or more to get to."""
+        with np.errstate(divide="ignore"):
+            steps = np.floor(room / np.abs(reduced) + _ROUNDING)
+        at_lower = (reduced > _ROUNDING) & (whole <= lower + _EXACT)
+        at_upper = (reduced < -_ROUNDING) & (whole >= upper - _EXACT)
+        return (
+            np.where(at_upper, np.maximum(lower, upper - steps), lower),
+            np.where(at_lower, np.minimum(upper, lower + steps), upper),
+        )
+
+    def _branch(self, bound: float, whole: Floats, at: Ints, lower: Floats, upper: Floats) -> _Node | None:
+        """Open both sides of the most promising of the columns ``at``, and return the cheaper one."""
+        down = whole[at] - np.floor(whole[at])
+        distance = np.stack([down, 1.0 - down])
+        rises = self._costs.rises(at, distance)
+        looked = np.zeros(len(at), dtype=bool)
+        unknown = self._costs.unknown(at)
+        order = np.argsort(-_score(rises, bound), kind="stable")
+        for k in order[unknown[order]][: self._looks].tolist():
+            n = int(at[k])
+            sides = _sides(n, whole, lower, upper)
+            bounds = [self._program.solve(*side, self._cutoff) for side in sides]
+            for side, usd in enumerate(bounds):
+                rises[side, k] = max(min(usd, self._cutoff) - bound, 0.0)
+                self._costs.note(n, side, distance[side, k], rises[side, k])
+            looked[k] = True
+            ends = [usd >= self._cutoff for usd in bounds]
+            if all(ends):
+                return None
+            if any(ends):  # nothing to choose: what is left is this node with tighter bounds
+                return _Node(bound, self._nodes, *sides[ends.index(False)])
+        k = int(np.argmax(_score(rises, bound)))
+        nodes = []
+        for side, bounds_of_side in enumerate(_sides(int(at[k]), whole, lower, upper)):
+            branch = None if looked[k] else (int(at[k]), side, float(distance[side, k]))
+            usd = bound + float(rises[side, k]) if looked[k] else bound
+            nodes.append(_Node(usd, -2 * self._nodes - side, *bounds_of_side, branch))
+        near = int(rises[1, k] < rises[0, k]) if looked[k] else int(down[k] > 0.5)
+        heapq.heappush(self._open, nodes[1 - near])
+        return nodes[near]
+
+
+def _sides(n: int, whole: Floats, lower: Floats, upper: Floats) -> tuple[tuple[Floats, Floats], ...]:
+    """Return the bounds with number n rounded down, and with it rounded up."""
+    less, more = upper.copy(), lower.copy()
+    less[n], more[n] = np.floor(whole[n]), np.ceil(whole[n])
+    return (lower, less), (more, upper)
+
+
+def _score(rises: Floats, bound: float) -> Floats:
+    """Return (n,) how good it is to branch: both sides count."""
+    score: Floats = np.maximum(rises, _LEAST_RISE * max(bound, 1.0)).prod(axis=0)
+    return score

@@ -1,0 +1,83 @@
+"""A linear program kept hot in HiGHS: bounds change, rows come, and each solve begins from the basis of the last."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import highspy
+import numpy as np
+
+from controller.domain.arrays import Floats, Ints
+from controller.errors import SolverCrashError
+
+_FEASIBILITY = 1e-9
+_STATUS = highspy.HighsModelStatus
+_NOTHING_BELOW = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible, _STATUS.kObjectiveBound)
+
+
+class LinearProgram:
+    """A program that is solved many times, a fraction of a millisecond each.
+
+    Parameters
+    ----------
+    model : to minimize; its objective is bounded from below.
+    changing : (n,) the columns with bounds that change.
+    """
+
+    def __init__(self, model: highspy.HighsLp, changing: Ints) -> None:
+        self.changing = changing.astype(np.int32)
+        self._lp: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+        self._lp.silent()
+        self._lp.setOptionValue("threads", 1)
+        self._lp.setOptionValue("presolve", "off")
+        self._lp.setOptionValue("primal_feasibility_tolerance", _FEASIBILITY)
+        self._lp.passModel(model)
+
+    def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
+        """Return the least objective with the changing columns between ``lower`` and ``upper`` (n,).
+
+        inf where nothing is feasible, and where nothing is below ``below``, which is told sooner than what there is.
+
+        Raises
+        ------
+        SolverCrashError : where HiGHS does not decide it.
+        """
+        self._lp.changeColsBounds(len(self.changing), self.changing, lower, upper)
+        self._lp.setOptionValue("objective_bound", min(below, highspy.kHighsInf))
+        self._lp.run()
+        status = self._lp.getModelStatus()
+        if status != _STATUS.kOptimal and status not in _NOTHING_BELOW:
+            self._lp.clearSolver()  # the last basis may lead nowhere
+            self._lp.run()
+            status = self._lp.getModelStatus()
+        if status in _NOTHING_BELOW:
+            return math.inf
+        if status != _STATUS.kOptimal:
+            raise SolverCrashError(f"HiGHS left a linear program {status.name}")
+        return float(self._lp.getInfo().objective_function_value)
+
+    @property
+    def values(self) -> Floats:
+        """Of every column, in the last solution."""
+        values: Floats = np.array(self._lp.getSolution().col_value)
+        return values
+
+    @property
+    def reduced_costs(self) -> Floats:
+        """Of every column, in the last solution."""
+        values: Floats = np.array(self._lp.getSolution().col_dual)
+        return values
+
+    def add_no_more_than(self, first: Ints, second: Ints) -> None:
+        """Add rows ``first <= second`` (m,), of two columns each."""
+        count = len(first)
+        self._lp.addRows(
+            count,
+            np.full(count, -highspy.kHighsInf),
+            np.zeros(count),
+            2 * count,
+            2 * np.arange(count, dtype=np.int32),
+            np.stack([first, second], axis=1).ravel().astype(np.int32),
+            np.tile([1.0, -1.0], count),
+        )
