@@ -134,8 +134,10 @@ class BranchAndBound:
         away = np.abs(whole - np.rint(whole))
         at = np.flatnonzero(away > _WHOLE)
         if not len(at):
-            self._take(values, bound, np.rint(whole), exact=bool((away <= _EXACT).all()))
-            return None
+            at = np.flatnonzero(away > _EXACT)
+            self._take(values, bound, np.rint(whole), exact=not len(at))
+            if bound >= self._cutoff:
+                return None
         lower, upper = self._fixed(whole, reduced[self._program.changing], self._cutoff - bound, lower, upper)
         return self._branch(bound, whole, at, lower, upper)
 

@@ -37,7 +37,8 @@ _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
-_BREED_TURNS = 3
+_FIRST_TURNS, _FIRST_TURNS_PER_S = 3, 3
+_EARLY_FROM_S, _EARLY_SIZE = 0.5, 10
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _LEAST_ROOM = 6
 _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
@@ -103,7 +104,7 @@ class Hunt:
         self.population = Population(self.sets, self._likelihood())
         self.milps = 0
         self.rounds: Iterator[Callable[[], None]] = chain([self.decide], cycle([self.decide, self.breed]))
-        self.turns: Iterator[Callable[[], None]] = chain([self.breed] * _BREED_TURNS, self.rounds)
+        self.turns: Iterator[Callable[[], None]] = chain(self._first_turns(), self.rounds)
         self.reach = Reach(total)
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
@@ -111,6 +112,16 @@ class Hunt:
     def left_s(self) -> float:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
+
+    def _first_turns(self) -> list[Callable[[], None]]:
+        """Return what comes before the rounds: sets are bred first, which is worth more the more time there is.
+
+        Where there is time enough, a tiny MILP comes before that: good sets are bred from good ones.
+        """
+        if not self.limited:
+            return [self.begin_small, *[self.breed] * _FIRST_TURNS]
+        breed = [self.breed] * min(max(round(_FIRST_TURNS_PER_S * self.total_s), 1), _FIRST_TURNS)
+        return breed if self.total_s < _EARLY_FROM_S else [self.begin_small, *breed]
 
     def _starts(self) -> Iterator[Ints]:
         """Yield the sets that are at hand: those of plans, and what the relaxation uses."""
@@ -144,6 +155,10 @@ class Hunt:
         """Do one more thing: breed sets, or solve a MILP."""
         next(self.turns)()
 
+    def begin_small(self) -> None:
+        """Solve a MILP over the few most promising deployments."""
+        self._milp(self._most_promising()[:_EARLY_SIZE], _MILP_NODES, _MILP_GAP, self.reach.slice_s)
+
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
         if self.left_s() < _LEAST_MILP_S:
@@ -155,11 +170,14 @@ class Hunt:
         else:
             self._decide_some()
 
+    def _most_promising(self) -> Ints:
+        set_usd = self.population.scores(self.search.space.num_deployments)
+        return by_promise(self.relaxation, set_usd, self._live())
+
     def _neighbourhood(self) -> Ints:
         search = self.search
         self.milps += 1
-        set_usd = self.population.scores(search.space.num_deployments)
-        order = by_promise(self.relaxation, set_usd, self._live())
+        order = self._most_promising()
         room = max(self.reach.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
         return order[:room] if self.milps == 1 else draw(order, room, search.random)
 
