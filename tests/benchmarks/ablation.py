@@ -20,7 +20,6 @@ from typing import Any
 from unittest.mock import patch
 
 import click
-import highspy
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
@@ -28,9 +27,11 @@ from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
 from controller.optimizer.guided import guided, population, restricted
+from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
+from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
@@ -73,30 +74,25 @@ def _all_live(relaxation: Relaxation, best_usd: float) -> np.ndarray:
     return np.ones(len(relaxation.reduced_usd), dtype=bool)
 
 
-def _all_rows(milp: restricted.RestrictedMilp, model: highspy.HighsLp) -> highspy.HighsLp:
-    """Return the relaxation with every row ``x <= w``."""
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
-    solver.passModel(model)
-    x, w = milp._x, milp._w[milp._n_of]
-    solver.addRows(
-        len(x), np.full(len(x), -highspy.kHighsInf), np.zeros(len(x)), 2 * len(x),
-        2 * np.arange(len(x), dtype=np.int32), np.stack([x, w], axis=1).ravel().astype(np.int32),
-        np.tile([1.0, -1.0], len(x)),
-    )  # fmt: skip
-    whole: highspy.HighsLp = solver.getLp()
-    return whole
-
-
 def _no_turn(self: guided.Hunt) -> None:
     self.search.iterations += 1
+
+
+def _not_fixed(
+    whole: Floats, reduced: Floats, room: float, lower: Floats, upper: Floats
+) -> tuple[Floats, Floats]:
+    return lower, upper
+
+
+def _to_the_end(program: LinearProgram, lower: Floats, upper: Floats, below: float = math.inf) -> float:
+    return least(program, lower, upper)
 
 
 def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
-settle = Population.settle
+settle, least = Population.settle, LinearProgram.solve
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
@@ -114,8 +110,10 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "ranking by sets": ((Population, "scores", lambda _, count: np.full(count, np.inf)),),
         "elimination": ((guided, "not_eliminated", _all_live),),
         "rows x <= w": ((restricted, "_ROUNDS", 0),),
-        "rows x <= w by need": ((restricted.RestrictedMilp, "_tighten", _all_rows),),
-        "options for tiny MILPs": ((restricted, "_OPTIONS", {}),),
+        "looks at both sides": ((restricted, "_LOOKS", 0),),
+        "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
+        "programs that end at the limit": ((LinearProgram, "solve", _to_the_end),),
+        "a MILP before breeding": ((guided, "_EARLY_FROM_S", math.inf),),
         "greedy plan to start from": ((guided, "_GREEDY_SHARE", 0.0),),
         "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),

@@ -23,6 +23,7 @@ from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
+_LOOKS = 4
 _ROUNDS, _VIOLATED = 6, 1e-6
 _LEAST_LOAD = 1e-3
 """A load below which capacity, within its tolerance, might not tell that a deployment serves at all."""
@@ -91,7 +92,8 @@ class RestrictedMilp:
         except SolverCrashError:
             return Outcome(None, -math.inf, solved=False, nodes=0)
         numbers = program.changing
-        tree = BranchAndBound(program, np.zeros(len(numbers)), self._upper()[numbers]).minimize(
+        search = BranchAndBound(program, np.zeros(len(numbers)), self._upper()[numbers], _LOOKS)
+        tree = search.minimize(
             math.inf if start is None else start.cost_usd(), effort.gap, effort.should_stop, effort.nodes
         )
         state = None if tree.values is None else self._state(tree.values)

@@ -1,0 +1,135 @@
+"""Branch and bound against every combination of whole numbers there is, on small programs at random."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.domain.arrays import Floats
+from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.linear_program import LinearProgram
+from controller.optimizer.rows import Rows
+
+MOST = 2.0
+
+
+def covering(seed: int, whole: int, parts: int) -> tuple[LinearProgram, Floats]:
+    """Return a program that opens facilities and serves from them, and the upper bounds of its whole numbers.
+
+    Whole numbers r cost rent, shares x of each of ``parts`` demands are served within Σ load x <= r or stay unmet.
+    """
+    random = np.random.default_rng(seed)
+    loads = random.uniform(0.1, 1.6, (parts, whole))
+    num_x = parts * whole
+    cost = np.concatenate(
+        [random.uniform(0.0, 1.0, num_x), random.uniform(1.0, 4.0, whole), random.uniform(2.0, 8.0, parts)]
+    )
+    upper = np.concatenate([np.ones(num_x), np.full(whole, MOST), np.ones(parts)])
+    rows = Rows()
+    part_of, facility_of = np.divmod(np.arange(num_x), whole)
+    ones = np.ones(parts)
+    rows.add(
+        np.concatenate([part_of, np.arange(parts)]),
+        np.concatenate([np.arange(num_x), num_x + whole + np.arange(parts)]),
+        np.ones(num_x + parts),
+        ones,
+        ones,
+    )
+    rows.add_some(
+        np.arange(whole),
+        np.concatenate([facility_of, np.arange(whole)]),
+        np.concatenate([np.arange(num_x), num_x + np.arange(whole)]),
+        np.concatenate([loads[part_of, facility_of], np.full(whole, -1.0)]),
+        0.0,
+    )
+    program = LinearProgram(rows.joined().model(cost, upper), num_x + np.arange(whole))
+    return program, np.full(whole, MOST)
+
+
+def cheapest(program: LinearProgram, upper: Floats) -> float:
+    """Return the least objective over all combinations of whole numbers."""
+    choices = itertools.product(*(range(int(most) + 1) for most in upper))
+    return min(program.solve(np.array(c, dtype=float), np.array(c, dtype=float)) for c in choices)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 6), st.sampled_from([0, 1, 4]))
+def test_the_search_ends_at_the_optimum(seed: int, whole: int, parts: int, looks: int) -> None:
+    program, upper = covering(seed, whole, parts)
+    optimum = cheapest(program, upper)
+    tree = BranchAndBound(program, np.zeros(whole), upper, looks).minimize(math.inf, 0.0, lambda: False, None)
+    assert tree.solved
+    assert tree.values is not None
+    assert tree.objective == pytest.approx(optimum, rel=1e-7)
+    assert tree.bound <= optimum * (1 + 1e-7)
+    numbers = tree.values[program.changing]
+    assert np.abs(numbers - np.rint(numbers)).max() <= 1e-6
+
+
+@given(
+    st.integers(0, 10**6), st.integers(2, 4), st.integers(3, 6), st.integers(1, 12), st.sampled_from([0, 4])
+)
+def test_a_search_that_is_cut_off_has_a_bound_below_the_optimum(
+    seed: int, whole: int, parts: int, nodes: int, looks: int
+) -> None:
+    program, upper = covering(seed, whole, parts)
+    optimum = cheapest(program, upper)
+    tree = BranchAndBound(program, np.zeros(whole), upper, looks).minimize(
+        math.inf, 0.0, lambda: False, nodes
+    )
+    assert tree.nodes <= nodes
+    assert tree.bound <= optimum * (1 + 1e-7)
+    if tree.values is not None:
+        assert tree.objective >= optimum * (1 - 1e-7)
+    if not tree.solved:
+        assert tree.nodes == nodes
+
+
+@given(st.integers(0, 10**6), st.floats(0.7, 1.3), st.sampled_from([0.0, 1e-3, 0.1]))
+def test_only_what_is_cheaper_by_the_gap_is_looked_for(seed: int, part: float, gap: float) -> None:
+    program, upper = covering(seed, 3, 5)
+    optimum = cheapest(program, upper)
+    below = part * optimum
+    tree = BranchAndBound(program, np.zeros(3), upper, 4).minimize(below, gap, lambda: False, None)
+    assert tree.solved
+    if tree.values is None:
+        assert optimum >= below * (1 - gap) * (1 - 1e-7)
+    else:
+        assert optimum * (1 - 1e-7) <= tree.objective <= below * (1 - gap)
+        assert optimum >= tree.objective * (1 - gap) * (1 - 1e-7)
+
+
+@given(st.integers(0, 10**6), st.floats(0.5, 1.5))
+def test_a_program_is_told_apart_by_the_limit_alone(seed: int, part: float) -> None:
+    program, upper = covering(seed, 3, 5)
+    least = program.solve(np.zeros(3), upper)
+    limit = part * least
+    told = program.solve(np.zeros(3), upper, limit)
+    assert told == pytest.approx(least, rel=1e-9) if limit > least else told >= limit * (1 - 1e-9)
+
+
+@given(st.integers(0, 10**6), st.integers(3, 6), st.integers(1, 3), st.floats(1.0, 1.2))
+def test_what_reduced_costs_rule_out_was_no_part_of_the_optimum(
+    seed: int, whole: int, parts: int, part: float
+) -> None:
+    random = np.random.default_rng(seed)
+    cost, need = random.uniform(1.0, 3.0, whole), random.uniform(2.0, 6.0, parts)
+    gives = random.uniform(0.2, 2.0, (parts, whole))
+    choices = np.array(list(itertools.product(range(4), repeat=whole)), dtype=float)
+    enough = (choices @ gives.T >= need - 1e-12).all(axis=1)
+    optimum = float((choices[enough] @ cost).min(initial=np.inf))
+    rows = Rows()
+    row, column = np.divmod(np.arange(parts * whole), whole)
+    rows.add(row, column, -gives.ravel(), np.full(parts, -np.inf), -need)
+    upper = np.full(whole, 3.0)
+    program = LinearProgram(rows.joined().model(cost, upper), np.arange(whole))
+    search = BranchAndBound(program, np.zeros(whole), upper, 0)
+    tree = search.minimize(part * optimum * (1 + 1e-6), 0.0, lambda: False, None)
+    assert tree.solved
+    assert (tree.objective == np.inf) == (optimum == np.inf)
+    if tree.values is not None:
+        assert tree.objective == pytest.approx(optimum, rel=1e-7)
