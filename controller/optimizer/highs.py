@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import highspy
 import numpy as np
@@ -17,7 +15,6 @@ TOLERANCE = 1e-9
 _STATUS = highspy.HighsModelStatus
 _INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)
 _NO_OBJECTIVE = 1e29
-_NO_OPTIONS: Mapping[str, bool | int | float | str] = MappingProxyType({})
 
 Outcome = Literal["optimal", "feasible", "infeasible", "nothing"]
 
@@ -50,10 +47,7 @@ def run_highs(
     gap: float = 0.0,
     start: Floats | None = None,
     target: float | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    looks_per_node: int | None = None,
     units: Floats | None = None,
-    options: Mapping[str, bool | int | float | str] = _NO_OPTIONS,
 ) -> Run:
     """Minimize a program.
 
@@ -62,12 +56,8 @@ def run_highs(
     seconds, nodes, gap : limits; the gap is relative.
     start : (n,) a solution to begin from.
     target : an objective that is good enough.
-    should_stop : asked now and then; HiGHS's own limit knows no clock but the wall's.
-    looks_per_node : how often it may be asked without a new node in between. HiGHS's propagation can go round in one
-        node for minutes; this ends it, and at the same point in every run.
     units : (n,) how many of HiGHS's own one of each column is: powers of two, 1 for whole numbers. HiGHS's tolerances
         are absolute: without units, a share of 1e-6 is nothing to it, though it may be a replica.
-    options : more of HiGHS's own.
     """
     if units is not None:
         model, start = _in_units(model, units), None if start is None else start * units
@@ -79,7 +69,6 @@ def run_highs(
         "mip_abs_gap": 0.0,
         "mip_feasibility_tolerance": TOLERANCE,
         "primal_feasibility_tolerance": TOLERANCE,
-        **options,
     }
     if math.isfinite(seconds):
         chosen["time_limit"] = max(seconds, 0.0)
@@ -94,17 +83,6 @@ def run_highs(
         solution = highspy.HighsSolution()
         solution.col_value = start.tolist()
         solver.setSolution(solution)
-    if should_stop is not None:
-        node, looks = -1, 0
-
-        def interrupt(event: Any) -> None:
-            nonlocal node, looks
-            now = int(event.data_out.mip_node_count)
-            node, looks = now, looks + 1 if now == node else 0
-            if should_stop() or (looks_per_node is not None and looks >= looks_per_node):
-                event.interrupt()
-
-        solver.cbMipInterrupt.subscribe(interrupt)
     solver.run()
     run = _read(solver)
     return run if units is None or run.values is None else replace(run, values=run.values / units)

@@ -21,8 +21,6 @@ from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
-from controller.optimizer.highs import run_highs
-from controller.optimizer.program import Program
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
@@ -315,14 +313,3 @@ def test_the_sets_of_the_nearest_demand_come_first() -> None:
     assert {
         instance.arrays.keys[d] for d in SearchSpace.of(replace(instance, budget_usd=None)).ids[first]
     } == set(memory.sets[0].deployments)
-
-
-def test_a_node_that_leads_nowhere_is_given_up_at_the_same_point_every_time() -> None:
-    space, _ = relaxed("paper-s10-x30-tight60")
-    program = Program.of(space)
-    model = program.highs(program.cost_usd())
-    soon, again, late = (
-        run_highs(model, nodes=50, should_stop=lambda: False, looks_per_node=looks) for looks in (2, 2, 400)
-    )
-    assert (soon.nodes, soon.bound, soon.objective) == (again.nodes, again.bound, again.objective)
-    assert soon.nodes < late.nodes

@@ -90,10 +90,8 @@ class BranchAndBound:
     looks : how many columns of which nothing is known may be looked at, both ways, before a branch is chosen.
     """
 
-    def __init__(
-        self, program: LinearProgram, lower: Floats, upper: Floats, looks: int | None = None
-    ) -> None:
-        self._program, self._looks = program, _LOOKS if looks is None else looks
+    def __init__(self, program: LinearProgram, lower: Floats, upper: Floats, looks: int) -> None:
+        self._program, self._looks = program, looks
         self._costs = _PseudoCosts(len(lower))
         self._open = [_Node(-math.inf, 0, lower, upper)]
         self._values: Floats | None = None

@@ -38,13 +38,11 @@ class Outcome:
     state : a plan, exact; None where none was found (that is cheaper than the start).
     bound_usd : a cost that no plan over these deployments is below.
     solved : whether the search came to its end, within the gap.
-    nodes : branch-and-bound nodes.
     """
 
     state: AllocationState | None
     bound_usd: float
     solved: bool
-    nodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +88,14 @@ class RestrictedMilp:
         try:
             program = self._program()
         except SolverCrashError:
-            return Outcome(None, -math.inf, solved=False, nodes=0)
+            return Outcome(None, -math.inf, solved=False)
         numbers = program.changing
         search = BranchAndBound(program, np.zeros(len(numbers)), self._upper()[numbers], _LOOKS)
         tree = search.minimize(
             math.inf if start is None else start.cost_usd(), effort.gap, effort.should_stop, effort.nodes
         )
         state = None if tree.values is None else self._state(tree.values)
-        return Outcome(state, tree.bound if math.isfinite(tree.bound) else -math.inf, tree.solved, tree.nodes)
+        return Outcome(state, tree.bound if math.isfinite(tree.bound) else -math.inf, tree.solved)
 
     def _add_demand(self, rows: Rows) -> None:
         """Add constraints 1, and 2 where the delay SLO is a mean, and 3."""
