@@ -8,7 +8,7 @@ from controller.domain.arrays import Ints
 from controller.optimizer.space import SearchSpace
 
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
-_LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 9, 30, 60
+_LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 14, 30, 60
 _GROWTH = 1.6
 _AIM = 0.6
 _SLICE = 0.4
