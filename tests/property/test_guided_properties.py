@@ -36,7 +36,8 @@ def cost_of_set(space: SearchSpace, at: np.ndarray, replicas: np.ndarray | None 
     """Return what opening exactly these deployments costs at least; inf where nothing fits."""
     if replicas is not None:
         stored = float(space.weights_gb[at].sum()) <= space.storage_gb + 1e-6
-        return RoutingProgram(space, at).run(replicas, replicas) if stored else np.inf
+        program = RoutingProgram(space, at)
+        return program.open_usd + program.linear.solve(replicas, replicas) if stored else np.inf
     state = cheapest_of_set(space, at, np.inf, 10_000)
     if state is None:
         return np.inf

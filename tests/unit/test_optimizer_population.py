@@ -53,7 +53,8 @@ def parents_of(population: Population) -> set[Members]:
 def linear_program_usd(sets: OpenSets, members: Members) -> float:
     """Return the cost of a set's plan if replicas may be fractions; inf where there is none."""
     at = np.array(members)
-    return RoutingProgram(sets.space, at).run(np.ones(len(at)), np.maximum(sets.space.cap[at], 1.0))
+    program = RoutingProgram(sets.space, at)
+    return program.open_usd + program.linear.solve(np.ones(len(at)), np.maximum(sets.space.cap[at], 1.0))
 
 
 def test_one_seed_breeds_one_population_and_another_seed_another() -> None:

@@ -1,7 +1,7 @@
 """Branch and bound for small mixed-integer programs with a good plan at hand.
 
-Most of what a MILP solver does before its first branch - cuts, probing, heuristics - saves nodes. Here nodes are a
-hot linear program of half a millisecond, and a few dozen of them decide: getting ready takes longer than that.
+Most of what a MILP solver does before its first branch - cuts, probing, heuristics - saves nodes. Here a node
+is a hot linear program, a fraction of a millisecond, and a few dozen decide: getting ready takes longer than that.
 
 Branches are chosen by pseudo-costs, those unknown yet by a look at both sides. A dive follows the cheaper side until
 it ends; the next one begins at the open node with the least bound.
@@ -130,7 +130,7 @@ class BranchAndBound:
         if bound >= self._cutoff:
             return None
         values, reduced = self._program.values, self._program.reduced_costs
-        whole = values[self._program.changing]
+        whole = np.clip(values[self._program.changing], lower, upper)  # solvers mean that within rounding
         away = np.abs(whole - np.rint(whole))
         at = np.flatnonzero(away > _WHOLE)
         if not len(at):

@@ -185,7 +185,8 @@ class RestrictedMilp:
         w_of = self._w[self._n_of]
         is_row = np.zeros(len(self._x), dtype=bool)
         for _ in range(_ROUNDS):
-            program.solve(np.zeros(len(numbers)), upper[numbers])
+            if math.isinf(program.solve(np.zeros(len(numbers)), upper[numbers])):
+                break
             values = program.values
             broken = np.flatnonzero((values[self._x] > values[w_of] + _VIOLATED) & ~is_row)
             if not len(broken):

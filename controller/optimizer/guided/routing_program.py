@@ -1,12 +1,6 @@
-"""The linear program of a set of open deployments, kept hot.
-
-Shares and replicas within bounds are chosen, again and again with other bounds: a fraction of a millisecond each, where
-a MILP solver would spend a multiple of that on getting ready.
-"""
+"""The linear program of a set of open deployments: shares, and replicas within bounds that change."""
 
 from __future__ import annotations
-
-import math
 
 import highspy
 import numpy as np
@@ -23,6 +17,10 @@ class RoutingProgram:
 
     Columns: x of allowed routes, r, starts beyond r⁰, unmet, unmet beyond ζ. Rows: demand, means, compute, memory
     where it can bind first, starts, the budget, GPUs of scarce tiers.
+
+    Attributes
+    ----------
+    linear : the program, without what it costs that the deployments are open: ``open_usd``. Replicas are what changes.
     """
 
     def __init__(self, space: SearchSpace, at: Ints) -> None:
@@ -87,25 +85,6 @@ class RoutingProgram:
             gpus = np.zeros(num_columns)
             gpus[self._r] = np.where(tier == k, space.gpus[at], 0.0)
             rows.add_one(gpus, float(space.available[k]))
-
-    def run(self, lower: Floats, upper: Floats, below_usd: float = math.inf) -> float:
-        """Choose shares, and replicas between ``lower`` and ``upper`` (n,), at least one of each deployment.
-
-        Returns
-        -------
-        The cost of all that; inf where there is no solution below ``below_usd``.
-        """
-        return self.linear.solve(lower, upper, below_usd - self.open_usd) + self.open_usd
-
-    @property
-    def values(self) -> Floats:
-        """Of every column, in the last solution."""
-        return self.linear.values
-
-    def replicas(self, values: Floats) -> Floats:
-        """(n,) of a solution."""
-        replicas: Floats = values[self._r]
-        return replicas
 
     def state(self, values: Floats) -> AllocationState:
         """Return a solution as an exact state: replicas follow from its shares."""

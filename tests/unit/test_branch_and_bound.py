@@ -1,0 +1,80 @@
+"""Branch and bound where linear programs are a hair off, or are not decided at all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from controller.domain.arrays import Floats
+from controller.errors import SolverCrashError
+from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.linear_program import LinearProgram
+from controller.optimizer.rows import Rows
+
+NEED = np.array([1.5, 2.2])
+
+
+def covering() -> LinearProgram:
+    """Return a program of two whole numbers, 3 a + 2 b at the least, that need fractions: a >= 1.5, a + b >= 2.2."""
+    rows = Rows()
+    minus = np.full(3, -1.0)
+    rows.add(np.array([0, 1, 1]), np.array([0, 0, 1]), minus, np.full(2, -np.inf), -NEED)
+    return LinearProgram(rows.joined().model(np.array([3.0, 2.0]), np.full(2, 3.0)), np.arange(2))
+
+
+class Rounded(LinearProgram):
+    """Its solutions are over their bounds by what solvers call nothing, and a hair too cheap for it."""
+
+    def __init__(self, program: LinearProgram) -> None:
+        self.__dict__.update(program.__dict__)
+
+    def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
+        return super().solve(lower, upper, below) - (0.0 if (lower == upper).all() else 1e-8)
+
+    @property
+    def values(self) -> Floats:
+        return super().values + 2e-9
+
+
+class Crashing(LinearProgram):
+    """HiGHS leaves it undecided after some programs."""
+
+    def __init__(self, program: LinearProgram, after: int) -> None:
+        self.__dict__.update(program.__dict__)
+        self.left = after
+
+    def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
+        self.left -= 1
+        if self.left < 0:
+            raise SolverCrashError("HiGHS left a linear program kUnknown")
+        return super().solve(lower, upper, below)
+
+
+def test_a_value_a_hair_over_its_bound_is_no_reason_to_branch_forever() -> None:
+    search = BranchAndBound(Rounded(covering()), np.zeros(2), np.full(2, 3.0), looks=0)
+    tree = search.minimize(math.inf, 0.0, lambda: False, 200)
+    assert tree.solved
+    assert tree.objective == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+@pytest.mark.parametrize("looks", [0, 4])
+def test_a_program_that_is_not_decided_ends_the_search_with_a_bound_that_holds(
+    after: int, looks: int
+) -> None:
+    search = BranchAndBound(Crashing(covering(), after), np.zeros(2), np.full(2, 3.0), looks)
+    tree = search.minimize(math.inf, 0.0, lambda: False, None)
+    assert tree.bound <= 8.0 + 1e-9
+    if after == 0:
+        assert not tree.solved
+        assert tree.values is None
+
+
+def test_a_search_stops_when_it_is_told_to() -> None:
+    tree = BranchAndBound(covering(), np.zeros(2), np.full(2, 3.0), 4).minimize(
+        math.inf, 0.0, lambda: True, None
+    )
+    assert (tree.solved, tree.values, tree.nodes) == (False, None, 0)
+    assert tree.bound == -math.inf
