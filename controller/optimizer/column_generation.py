@@ -51,15 +51,13 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Usage:
-    """What the master's solution uses of each deployment: weights (D,), replicas (D,), shares (I, D), and its value.
+    """What the master's solution uses of each deployment: weights (D,), and its value.
 
     ``finished`` where no column is left that would improve it.
     """
 
     value_usd: float
     weights: Floats
-    replicas: Floats
-    shares: Floats
     rounds: int
     finished: bool
 
@@ -131,7 +129,7 @@ class ColumnGeneration:
                 master.release()
             # Where smoothed prices find nothing new, the next round takes the duals as they are.
             smoothing = _SMOOTHING if added else 0.0
-        return best, Usage(float(value), *master.usage(), solved, finished)
+        return best, Usage(float(value), master.weights(), solved, finished)
 
     def exact_bound(self, prices: Prices) -> Bound:
         """Return the bound of ``prices`` with the rise of every deployment, not only of those that matter to it."""

@@ -212,17 +212,12 @@ class Master:
             self._lp.setOptionValue("simplex_strategy", _PRIMAL)
         return bool(self._lp.getModelStatus() == optimal)
 
-    def usage(self) -> tuple[Floats, Floats, Floats]:
-        """Return what the last solution uses of each deployment: weights (D,), replicas (D,), shares (I, D)."""
-        space, columns = self._space, self._columns
-        used = np.flatnonzero(self._weights)
-        at, weight = columns.at[used], self._weights[used]
-        weights, replicas = np.zeros(space.num_deployments), np.zeros(space.num_deployments)
-        np.add.at(weights, at, weight)
-        np.add.at(replicas, at, weight * columns.replicas[used])
-        shares = np.zeros((space.num_types, space.num_deployments))
-        np.add.at(shares.T, at, weight[:, None] * columns.shares[used])
-        return weights, replicas, shares
+    def weights(self) -> Floats:
+        """Return (D,) how much the last solution uses of each deployment's columns."""
+        solved = self._columns.at[: len(self._weights)]  # more may have come since
+        weights = np.zeros(self._space.num_deployments)
+        np.add.at(weights, solved, self._weights)
+        return weights
 
     def _prices(self, duals: Floats) -> Prices:
         space = self._space

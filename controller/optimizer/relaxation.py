@@ -44,7 +44,6 @@ class Relaxation:
     prices : those that gave the bound.
     reduced_usd : (D,) >= 0, see above.
     weights : (D,) how much of each deployment the program uses: the sum of the weights of its columns, 0..1.
-    replicas : (D,) what it rents, fractions of replicas. ``shares``: (I, D) what it routes.
     rounds : linear programs solved.
     """
 
@@ -53,8 +52,6 @@ class Relaxation:
     prices: Prices
     reduced_usd: Floats
     weights: Floats
-    replicas: Floats
-    shares: Floats
     rounds: int
 
     @classmethod
@@ -69,8 +66,6 @@ class Relaxation:
             prices=found.prices,
             reduced_usd=np.maximum(found.usd + found.rise_usd - margin - bound, 0.0),
             weights=usage.weights,
-            replicas=usage.replicas,
-            shares=usage.shares,
             rounds=usage.rounds,
         )
 
@@ -107,7 +102,7 @@ def _nothing_opens(space: SearchSpace, prices: Prices) -> Relaxation:
     """Return the relaxation of a space without deployments: all demand is shed."""
     unmet_usd = float(space.unmet_usd.sum())
     nothing = np.zeros(0)
-    usage = Usage(unmet_usd, nothing, nothing, np.zeros((space.num_types, 0)), 0, True)
+    usage = Usage(unmet_usd, nothing, 0, True)
     return Relaxation.of(Bound(unmet_usd, prices, nothing), usage)
 
 
