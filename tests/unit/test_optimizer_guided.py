@@ -192,6 +192,8 @@ def test_a_milp_over_all_waits_for_a_good_plan_and_is_tried_again_with_twice_the
     reach.learn_of_some(0.1, solved=True, improved=True)
     assert not reach.has_all(space, every, 0.9), "that was no good plan yet"
     reach.learn_of_some(0.1, solved=True, improved=False)
+    assert not reach.has_all(space, every, 0.9), "that may have been luck"
+    reach.learn_of_some(0.1, solved=True, improved=False)
     assert reach.has_all(space, every, 0.9)
     reach.learn_of_all(space, every, 0.4)
     assert not reach.has_all(space, every, 0.9)

@@ -10,6 +10,7 @@ from controller.optimizer.space import SearchSpace
 _SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
 _LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 14, 30, 60
 _GROWTH = 1.6
+_MISSES = 2
 _AIM = 0.6
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
@@ -38,7 +39,7 @@ class Reach:
             self.size = min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
             self.slice_s = min(max(_SLICE * total_s, _LEAST_SLICE_S), _MOST_SLICE_S)
         self._routes_per_s, self._most_routes = _ROUTES_PER_S, _MOST_ROUTES
-        self._is_good = False
+        self._misses = 0
 
     def whole_slice_s(self, left_s: float) -> float:
         """Return how long a MILP over all that matters may take, of what is left."""
@@ -47,19 +48,19 @@ class Reach:
     def has_all(self, space: SearchSpace, live: Ints, left_s: float) -> bool:
         """Whether a MILP over all of ``live`` is likely to end.
 
-        Few deployments always are in reach; for more of them a good plan comes first, one that a MILP over some did not
+        Few deployments always are in reach; for more of them a good plan comes first, one that MILPs over some did not
         improve, because what cannot be cheaper than that need not be decided.
         """
         if len(live) <= self.size:
             return True
-        if not self._is_good:
+        if self._misses < _MISSES:
             return False
         most = self._routes_per_s * self.whole_slice_s(left_s) if self._limited else self._most_routes
         return _num_routes(space, live) <= most
 
     def learn_of_some(self, took_s: float, *, solved: bool, improved: bool) -> None:
         """Let the next MILP over some be larger where this one was solved early, smaller where it was not solved."""
-        self._is_good = not improved
+        self._misses = 0 if improved else self._misses + 1
         if self._limited:
             aim = _AIM * self.slice_s / max(took_s, 1e-3) if solved else 0.0
         else:
