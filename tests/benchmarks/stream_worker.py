@@ -24,6 +24,8 @@ _LOOKS = 20
 """At the worker's memory, evenly over the records."""
 _SETTLE_S = 4.0
 _PATIENCE_S = 300.0
+_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+"""The grain of a process's CPU time."""
 _LEAST_PER_S = 5000.0
 """Records that even a busy machine counts."""
 
@@ -50,7 +52,7 @@ async def count_all(bootstrap: str, folder: Path, records: int) -> dict[str, Any
                 resident_mb.append((done, _resident_mb(worker)))
             assert worker.is_running, worker.tail()
             assert time.monotonic() < deadline, f"{counted} of {records} after {patience_s:g} s"
-        cpu_s = worker_cpu_s(worker) - cpu_s
+        cpu_s = max(worker_cpu_s(worker) - cpu_s, _TICK_S)  # a few records are counted in less than that
         await _until_committed(bootstrap, records)
         return {
             "records": records,
@@ -149,7 +151,7 @@ async def _until_committed(bootstrap: str, records: int) -> None:
 def worker_cpu_s(worker: WorkerProcess) -> float:
     """Return the CPU time that the worker's own process has taken, s."""
     fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100.0
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def _resident_mb(worker: WorkerProcess) -> float:
