@@ -27,10 +27,7 @@ class LinearProgram:
 
     def __init__(self, model: highspy.HighsLp, changing: Ints) -> None:
         self.changing = changing.astype(np.int32)
-        self._lp: Any = highspy.Highs()  # type: ignore[no-untyped-call]
-        self._lp.silent()
-        self._lp.setOptionValue("threads", 1)
-        self._lp.setOptionValue("presolve", "off")
+        self._lp = hot_highs()
         self._lp.setOptionValue("primal_feasibility_tolerance", _FEASIBILITY)
         self._lp.passModel(model)
 
@@ -44,7 +41,7 @@ class LinearProgram:
         SolverCrashError : where HiGHS does not decide it.
         """
         self._lp.changeColsBounds(len(self.changing), self.changing, lower, upper)
-        self._lp.setOptionValue("objective_bound", min(below, highspy.kHighsInf))
+        self._lp.setOptionValue("objective_bound", below)
         self._lp.run()
         status = self._lp.getModelStatus()
         if status != _STATUS.kOptimal and status not in _NOTHING_BELOW:
@@ -57,17 +54,10 @@ class LinearProgram:
             raise SolverCrashError(f"HiGHS left a linear program {status.name}")
         return float(self._lp.getInfo().objective_function_value)
 
-    @property
-    def values(self) -> Floats:
-        """Of every column, in the last solution."""
-        values: Floats = np.array(self._lp.getSolution().col_value)
-        return values
-
-    @property
-    def reduced_costs(self) -> Floats:
-        """Of every column, in the last solution."""
-        values: Floats = np.array(self._lp.getSolution().col_dual)
-        return values
+    def solution(self) -> tuple[Floats, Floats]:
+        """Return the value and the reduced cost of every column, in the last solution."""
+        solution = self._lp.getSolution()  # a copy of all of it
+        return np.array(solution.col_value), np.array(solution.col_dual)
 
     def add_no_more_than(self, first: Ints, second: Ints) -> None:
         """Add rows ``first <= second`` (m,), of two columns each."""
@@ -81,3 +71,12 @@ class LinearProgram:
             np.stack([first, second], axis=1).ravel().astype(np.int32),
             np.tile([1.0, -1.0], count),
         )
+
+
+def hot_highs() -> Any:
+    """Return HiGHS for a program that is solved again and again: each time from the last basis, without presolve."""
+    lp: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+    lp.silent()
+    lp.setOptionValue("threads", 1)
+    lp.setOptionValue("presolve", "off")
+    return lp

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import highspy
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
 from controller.errors import SolverCrashError
+from controller.optimizer.linear_program import hot_highs
 from controller.optimizer.pricing import Columns, Prices
 from controller.optimizer.space import SearchSpace
 
@@ -74,7 +75,8 @@ class Master:
         low_usd, high_usd = held_usd
         self._holding = 2 * types + np.arange(2 * types, dtype=np.int32)
         self._first_column = 4 * types
-        self._lp = _quiet_highs()
+        self._lp = hot_highs()
+        self._lp.setOptionValue("simplex_strategy", _PRIMAL)
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = self._first_column, len(upper)
         lp.col_cost_ = np.concatenate(
@@ -238,12 +240,3 @@ class Master:
             gpu_usd=gpus,
             pair_usd=convexity,
         )
-
-
-def _quiet_highs() -> Any:
-    lp: Any = highspy.Highs()  # type: ignore[no-untyped-call]
-    lp.silent()
-    lp.setOptionValue("threads", 1)
-    lp.setOptionValue("presolve", "off")
-    lp.setOptionValue("simplex_strategy", _PRIMAL)
-    return lp

@@ -33,9 +33,9 @@ class Rounded(LinearProgram):
     def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
         return super().solve(lower, upper, below) - (0.0 if (lower == upper).all() else 1e-8)
 
-    @property
-    def values(self) -> Floats:
-        return super().values + 2e-9
+    def solution(self) -> tuple[Floats, Floats]:
+        values, reduced = super().solution()
+        return values + 2e-9, reduced
 
 
 class Crashing(LinearProgram):

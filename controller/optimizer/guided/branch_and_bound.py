@@ -129,7 +129,7 @@ class BranchAndBound:
             self._costs.note(*node.branch, min(bound, self._cutoff) - node.bound)
         if bound >= self._cutoff:
             return None
-        values, reduced = self._program.values, self._program.reduced_costs
+        values, reduced = self._program.solution()
         whole = np.clip(values[self._program.changing], lower, upper)  # solvers mean that within rounding
         away = np.abs(whole - np.rint(whole))
         at = np.flatnonzero(away > _WHOLE)
@@ -147,7 +147,7 @@ class BranchAndBound:
             objective = self._program.solve(whole, whole, self._cutoff)
             if objective >= self._cutoff:
                 return
-            values = self._program.values
+            values, _ = self._program.solution()
         self._values, self._objective, self._cutoff = values, objective, objective * (1.0 - self._gap)
 
     @staticmethod

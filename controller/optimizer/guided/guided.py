@@ -118,9 +118,7 @@ class Hunt:
 
         Where there is time enough, a tiny MILP comes before that: good sets are bred from good ones.
         """
-        if not self.limited:
-            return [self.begin_small, *[self.breed] * _FIRST_TURNS]
-        breed = [self.breed] * min(max(round(_FIRST_TURNS_PER_S * self.total_s), 1), _FIRST_TURNS)
+        breed = [self.breed] * max(round(min(_FIRST_TURNS_PER_S * self.total_s, _FIRST_TURNS)), 1)
         return breed if self.total_s < _EARLY_FROM_S else [self.begin_small, *breed]
 
     def _starts(self) -> Iterator[Ints]:

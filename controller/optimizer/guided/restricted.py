@@ -85,12 +85,13 @@ class RestrictedMilp:
 
     def solve(self, effort: Effort, start: AllocationState | None = None) -> Outcome:
         """Search for a plan that is cheaper than ``start``, one over these deployments, if there is one."""
+        upper = self._upper()
         try:
-            program = self._program()
+            program = self._program(upper)
         except SolverCrashError:
             return Outcome(None, -math.inf, solved=False)
         numbers = program.changing
-        search = BranchAndBound(program, np.zeros(len(numbers)), self._upper()[numbers], _LOOKS)
+        search = BranchAndBound(program, np.zeros(len(numbers)), upper[numbers], _LOOKS)
         tree = search.minimize(
             math.inf if start is None else start.cost_usd(), effort.gap, effort.should_stop, effort.nodes
         )
@@ -174,20 +175,20 @@ class RestrictedMilp:
         cost[self._short] = (space.unmet_usd + space.shortfall_usd)[self._must]
         return cost
 
-    def _program(self) -> LinearProgram:
+    def _program(self, upper: Floats) -> LinearProgram:
         """Return the relaxation, with those rows ``x <= w`` that its solutions have broken."""
         rows = Rows()
         self._add_demand(rows)
         self._add_capacity(rows)
         self._add_limits(rows)
-        upper, numbers = self._upper(), np.unique(np.concatenate([self._w, self._r]))
+        numbers = np.unique(np.concatenate([self._w, self._r]))
         program = LinearProgram(rows.joined().model(self._costs(), upper), numbers)
         w_of = self._w[self._n_of]
         is_row = np.zeros(len(self._x), dtype=bool)
         for _ in range(_ROUNDS):
             if math.isinf(program.solve(np.zeros(len(numbers)), upper[numbers])):
                 break
-            values = program.values
+            values, _ = program.solution()
             broken = np.flatnonzero((values[self._x] > values[w_of] + _VIOLATED) & ~is_row)
             if not len(broken):
                 break
