@@ -26,7 +26,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import guided, population, restricted
+from controller.optimizer.guided import breeding, guided, neighbourhoods, population, restricted
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
@@ -108,7 +108,13 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
         "ranking by sets": ((Population, "scores", lambda _, count: np.full(count, np.inf)),),
-        "elimination": ((guided, "not_eliminated", _all_live),),
+        "ranking by takeovers": (
+            (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
+        ),
+        "upgrades in breeding": ((breeding, "_KINDS", (0.55, 0.0, 0.3, 0.15)),),
+        "upgrades in MILPs": ((neighbourhoods, "_UPGRADES", 0.0),),
+        "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
+        "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
         "rows x <= w": ((restricted, "_ROUNDS", 0),),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),

@@ -21,11 +21,13 @@ from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.guided.set_program import cheapest_of_set
+from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
 from controller.optimizer.stop import MaxIterations
 from tests.small_fleets import FEW, FEWER, fleets, pick, priced, some_set, tightened
 
@@ -111,14 +113,19 @@ def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
     families = [members_of(sets, parents, n) for n in range(len(parents))]
     for n, parent in enumerate(families):
         one = parents.at(np.array([n]))
+        place, newcomer = random.integers(len(parent)), random.integers(sets.num_candidates)
         for closes, opens in ((True, True), (True, False), (False, True), (False, False)):
-            changed = breeder.changed(one, np.array([closes]), np.array([opens]), random)
+            changed = breeder.changed(
+                one,
+                np.array([place if closes else -1]),
+                np.array([newcomer if opens else sets.num_candidates]),
+            )
             if closes and not opens and len(parent) == 1:
                 assert not len(changed)
                 continue
             child = members_of(sets, changed)
             drawn = {d for d in child if child[d] != parent.get(d)}  # maybe one that was there before
-            assert len(drawn) == opens
+            assert drawn == ({newcomer} if opens else set())
             assert all(child[d] == sets.first_capacity_usd[d] for d in drawn)
             assert len(parent.keys() - child.keys() - drawn) <= closes + opens
             assert opens or len(child) == len(parent) - closes
@@ -127,6 +134,67 @@ def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
     assert len(children) <= 40
     for n in range(len(children)):
         assert any(len(members_of(sets, children, n).items() - a.items()) <= 1 for a in families)
+
+
+@FEW
+@given(fleets(), st.data(), st.integers(0, 9))
+def test_members_are_upgraded_to_what_nobody_would_draw(
+    instance: Instance, data: st.DataObject, seed: int
+) -> None:
+    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
+    assume(space.num_deployments > 1)
+    sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
+    member = data.draw(st.integers(0, space.num_deployments - 1))
+    breeder = Breeder(sets, np.where(np.arange(space.num_deployments) == member, 1.0, 1e-12))
+    children = breeder.children(breeder.first(np.array([[member]])), 100, random)
+    met = {d for n in range(len(children)) for d in members_of(sets, children, n)}
+    assert met == set(np.flatnonzero(space.pair == space.pair[member]).tolist())
+
+
+def taken_over(state: AllocationState, leaving: np.ndarray, d: int) -> float:
+    """Return what the plan costs where d serves those shares (I, D) instead, and all that nobody does."""
+    space = state.space
+    shares = state.shares - leaving
+    shares[:, d] += np.where(space.allowed[:, d], leaving.sum(axis=1) + state.unmet, 0.0)
+    after = AllocationState.of_shares(space, shares)
+    after.hold(d, 1.0)
+    if after.replicas[d] > space.cap[d]:
+        return np.inf
+    return after.cost_usd() - space.shortfall_usd * float(after.shortfall.sum())
+
+
+@FEW
+@given(fleets(), st.data(), st.integers(0, 9))
+def test_a_takeover_costs_what_the_best_plan_after_it_costs_more(
+    instance: Instance, data: st.DataObject, seed: int
+) -> None:
+    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
+    assume(space.num_deployments > 1)
+    members = some_set(data, space)
+    shares = np.zeros((space.num_types, space.num_deployments))
+    shares[:, members] = space.allowed[:, members] * random.random((space.num_types, len(members)))
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), data.draw(pick([0.1, 1.0])))
+    state = AllocationState.of_shares(space, shares)
+    others = np.setdiff1d(np.arange(space.num_deployments), state.open)
+    no_prices = replace(priced(data, space), excess_usd=np.zeros(space.excess.shape[:2]))
+    before = state.cost_usd() - space.shortfall_usd * float(state.shortfall.sum())
+    leaving = [np.zeros_like(state.shares)]
+    for n, e in enumerate(state.open):
+        column = np.zeros_like(state.shares)
+        column[:, e] = state.shares[:, e]
+        load, replicas = max(state.compute[e], state.memory[e]), state.replicas[e]
+        if replicas > 1:
+            leaving.append(column * (load - (replicas - 1)) / load)
+        singles = [column]
+        for f in state.open[:n]:
+            both = column.copy()
+            both[:, f] = state.shares[:, f]
+            singles.append(both)
+        leaving.extend(singles)
+    usd = takeover_usd(space, state, no_prices, others)
+    for d, more in zip(others, usd, strict=True):
+        real = min(taken_over(state, part, int(d)) for part in leaving) - before
+        assert more == pytest.approx(real, rel=1e-6, abs=1e-6 * max(before, 1.0))
 
 
 @FEW

@@ -15,13 +15,15 @@ from controller.domain.plan import incumbent_of, load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
-from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
+from controller.optimizer.guided.neighbourhoods import Neighbourhoods, by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import Effort, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
+from controller.optimizer.params import Params
 from controller.optimizer.relaxation import Relaxation, relax
+from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.stop import MaxIterations, MaxRuntime
@@ -97,20 +99,61 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert used.any()
     assert live[used].all()
     assert not live.all()
-    order = by_promise(relaxation, np.full(space.num_deployments, np.inf), live)
+    order = by_promise(live, relaxation.reduced_usd, np.full(space.num_deployments, np.inf))
     assert sorted(order) == np.flatnonzero(live).tolist()
     assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
 
 
-def test_deployments_of_cheap_sets_come_early_even_if_their_reduced_cost_is_high() -> None:
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_one_ranking_praises_comes_early_even_if_its_reduced_cost_is_high(which: int) -> None:
     space, relaxation = relaxed("paper-s3-x10")
-    live = np.ones(space.num_deployments, dtype=bool)
-    last = int(by_promise(relaxation, np.full(space.num_deployments, np.inf), live)[-1])
-    set_usd = np.full(space.num_deployments, np.inf)
-    set_usd[last] = 1.0
-    assert last in by_promise(relaxation, set_usd, live)[:6]
+    live, reduced_usd = np.ones(space.num_deployments, dtype=bool), relaxation.reduced_usd
+    last = int(by_promise(live, reduced_usd)[-1])
+    others_usd = np.full((2, space.num_deployments), np.inf)
+    others_usd[which, last] = 1.0
+    assert last in by_promise(live, reduced_usd, *others_usd)[:7]
     live[last] = False
-    assert last not in by_promise(relaxation, set_usd, live)
+    assert last not in by_promise(live, reduced_usd, *others_usd)
+
+
+def known(name: str, usd: float) -> tuple[Search, Neighbourhoods]:
+    """Return a search that knows GH's plan, as if it had cost ``usd``, and what MILPs are to look at then."""
+    space, relaxation = relaxed(name)
+    _, population = met_on_the_way(name)
+    search = Search(space, MaxIterations(1), Params(), seed=1)
+    search.offer(Greedy.of(space).build(next(fixed_orders(space.instance))))
+    search.best_usd = usd
+    return search, Neighbourhoods(search, relaxation, population, np.arange(space.num_deployments))
+
+
+def test_a_milp_looks_at_upgrades_of_what_is_open_and_at_others() -> None:
+    _, relaxation = relaxed("paper-s3-x10")
+    search, neighbourhoods = known("paper-s3-x10", 1.1 * relaxation.value_usd)
+    assert search.best is not None
+    space, members = search.space, search.best.open
+    others = [neighbourhoods.next(len(members) + 20) for _ in range(8)]
+    for at in others:
+        assert len(np.unique(at)) == len(at) == 20
+        assert not np.isin(at, members).any()
+        assert neighbourhoods.live()[at].all()
+        is_upgrade = np.isin(space.pair[at], space.pair[members])
+        assert is_upgrade[:6].all()
+        assert not is_upgrade.all()
+    assert len({tuple(at) for at in others}) > 1, "all are the most promising ones"
+    promising = neighbourhoods.first(space.num_deployments)
+    promising = promising[~np.isin(promising, [*members, *others[0][:6]])]
+    assert others[0][6:].tolist() == promising[:14].tolist(), "the first one has those"
+
+
+def test_far_above_the_relaxation_reduced_cost_alone_counts() -> None:
+    _, relaxation = relaxed("paper-s3-x10")
+    _, near = known("paper-s3-x10", 1.1 * relaxation.value_usd)
+    _, far = known("paper-s3-x10", 2.0 * relaxation.value_usd)
+    by_price = np.argsort(relaxation.reduced_usd, kind="stable")
+    assert far.next(4).tolist() == by_price[:17].tolist()  # 100 shares of 6 types
+    assert far.next(25).tolist() == by_price[:25].tolist()
+    assert far.first(8).tolist() == by_price[:8].tolist()
+    assert near.first(20).tolist() != by_price[:20].tolist()
 
 
 def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:

@@ -1,6 +1,7 @@
-"""New sets of open deployments from known ones: exchange, open or close a deployment; or drawn at random.
+"""New sets of open deployments from known ones: exchange, upgrade, open or close a deployment; or drawn at random.
 
-AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one consolidates.
+GH's and AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one
+consolidates, and an upgrade (M3) exchanges it for another parallelism of its model on its tier.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Floats, Ints
 from controller.optimizer.guided.open_set import OpenSets
 
-_SWAP, _OPEN = 0.55, 0.3
+_EXCHANGE, _UPGRADE, _OPEN, _CLOSE = range(4)
+_KINDS = (0.44, 0.2, 0.24, 0.12)
 _RANK_SCALE = 1 / 3
 _FEWEST, _MOST = 2, 5
 
@@ -45,6 +47,9 @@ class Breeder:
     def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
         self._sets, self._none = sets, sets.num_candidates
         self._likelihood = likelihood / likelihood.sum()
+        pair = sets.pair[: self._none]  # in order, as candidates are
+        self._first_of_pair = np.searchsorted(pair, pair, side="left")
+        self._count_of_pair = np.searchsorted(pair, pair, side="right") - self._first_of_pair
 
     def first(self, rows: Ints) -> PricedSets:
         """Return the sets ``rows`` (N, K), in any order, with the prices of the relaxation."""
@@ -62,24 +67,30 @@ class Breeder:
     def children(self, parents: PricedSets, count: int, random: np.random.Generator) -> PricedSets:
         """Return ``count`` sets made from ``parents``, the better ones of which come first and have more of them."""
         rank = random.exponential(_RANK_SCALE * len(parents), count).astype(np.int64)
-        kind = random.random(count)
-        is_swap, is_open = kind < _SWAP, (kind >= _SWAP) & (kind < _SWAP + _OPEN)
-        return self.changed(
-            parents.at(np.minimum(rank, len(parents) - 1)), ~is_open, is_swap | is_open, random
-        )
+        chosen = parents.at(np.minimum(rank, len(parents) - 1))
+        size = (chosen.rows < self._none).sum(axis=1)
+        place = (random.random(count) * size).astype(np.int64)
+        kind = random.choice(len(_KINDS), count, p=_KINDS)
+        newcomer = np.where(kind == _CLOSE, self._none, self._drawn(random, (count,)))
+        at = np.flatnonzero(kind == _UPGRADE)
+        other = self._other_of_pair(chosen.rows[at, place[at]], random)
+        newcomer[at] = np.where(other < self._none, other, newcomer[at])
+        return self.changed(chosen, np.where(kind == _OPEN, -1, place), newcomer)
 
-    def changed(
-        self, parents: PricedSets, closes: Bools, opens: Bools, random: np.random.Generator
-    ) -> PricedSets:
-        """Return each set with one member less where it ``closes`` (N,), and one more where it ``opens`` (N,)."""
-        size = (parents.rows < self._none).sum(axis=1)
-        place = (random.random(len(parents)) * size).astype(np.int64)
-        newcomer = np.where(opens, self._drawn(random, (len(parents),)), self._none)
+    def changed(self, parents: PricedSets, place: Ints, newcomer: Ints) -> PricedSets:
+        """Return each set without the member at ``place`` (N,), -1 for none, and with ``newcomer`` (N,)."""
         rows = parents.rows.copy()
-        at = np.flatnonzero(closes)
+        at = np.flatnonzero(place >= 0)
         rows[at, place[at]] = self._none
         prices = np.append(parents.capacity_usd, self._sets.first_capacity_usd[newcomer][:, None], axis=1)
         return self._tidy(np.append(rows, newcomer[:, None], axis=1), prices, parents.limit_usd)
+
+    def _other_of_pair(self, members: Ints, random: np.random.Generator) -> Ints:
+        """Return for each member another candidate of its (model, tier) pair, where there is one."""
+        first, count = self._first_of_pair[members], self._count_of_pair[members]
+        step = 1 + (random.random(len(members)) * (count - 1)).astype(np.int64)
+        other: Ints = np.where(count > 1, first + (members - first + step) % count, self._none)
+        return other
 
     def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
         drawn: Ints = random.choice(self._none, shape, p=self._likelihood)

@@ -1,8 +1,8 @@
 """AGH guided by linear programming: the default method (docs/mathematics.md, "The methods").
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
-that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
-close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs, over the
+that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, upgrade,
+open, close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs, over the
 deployments of the best plan and some more and in the end over all that could be in a cheaper one, decide the rest.
 """
 
@@ -14,10 +14,10 @@ from itertools import chain, cycle
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
-from controller.optimizer.guided.neighbourhoods import by_promise, draw, not_eliminated
+from controller.optimizer.guided.neighbourhoods import Neighbourhoods
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
@@ -40,7 +40,6 @@ _PROGRAMS_PER_SET = 20
 _FIRST_TURNS, _FIRST_TURNS_PER_S = 3, 3
 _EARLY_FROM_S, _EARLY_SIZE = 0.5, 10
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
-_LEAST_ROOM = 6
 _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
@@ -102,8 +101,8 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.milps = 0
-        self.rounds: Iterator[Callable[[], None]] = chain([self.decide], cycle([self.decide, self.breed]))
+        self.neighbourhoods = Neighbourhoods(search, relaxation, self.population, self.candidates)
+        self.rounds: Iterator[Callable[[], None]] = cycle([self.decide, self.breed])
         self.turns: Iterator[Callable[[], None]] = chain(self._first_turns(), self.rounds)
         self.reach = Reach(total)
         arrays = space.instance.arrays
@@ -141,12 +140,13 @@ class Hunt:
         search, weights = self.search, self.relaxation.weights
         if search.initial and search.best is not None and len(search.best.open):
             self._price(tuple(search.best.open.tolist()))
-            self.turns = self.rounds  # what the plan that is known lacks is seldom one exchange
+            # What the plan that is known lacks is seldom one exchange.
+            self.turns = chain([self.decide], self.rounds)
         else:
             used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
             self._price(tuple(np.sort(used).tolist()))
         self.population.begin(self._starts(), search.best_usd)
-        if self._live().sum() <= self.reach.size:
+        if self.neighbourhoods.live().sum() <= self.reach.size:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
@@ -155,32 +155,18 @@ class Hunt:
 
     def begin_small(self) -> None:
         """Solve a MILP over the few most promising deployments."""
-        self._milp(self._most_promising()[:_EARLY_SIZE], _MILP_NODES, _MILP_GAP, self.reach.slice_s)
+        self._milp(self.neighbourhoods.first(_EARLY_SIZE), _MILP_NODES, _MILP_GAP, self.reach.slice_s)
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
         if self.left_s() < _LEAST_MILP_S:
             self.breed()
             return
-        live = np.flatnonzero(self._live())
+        live = np.flatnonzero(self.neighbourhoods.live())
         if self.reach.has_all(self.search.space, live, self.left_s()):
             self._decide_all(live)
         else:
             self._decide_some()
-
-    def _most_promising(self) -> Ints:
-        set_usd = self.population.scores(self.search.space.num_deployments)
-        return by_promise(self.relaxation, set_usd, self._live())
-
-    def _neighbourhood(self) -> Ints:
-        search = self.search
-        self.milps += 1
-        order = self._most_promising()
-        room = max(self.reach.size - (0 if search.best is None else len(search.best.open)), _LEAST_ROOM)
-        return order[:room] if self.milps == 1 else draw(order, room, search.random)
-
-    def _live(self) -> Bools:
-        return not_eliminated(self.relaxation, self.search.best_usd)
 
     def _bound(self, usd: float) -> None:
         """Take over a bound if it is higher than the one there is."""
@@ -242,7 +228,8 @@ class Hunt:
         """Solve the problem over the best plan's deployments and some more."""
         search, began_s = self.search, self.left_s()
         before_usd = search.best_usd
-        outcome = self._milp(self._neighbourhood(), _MILP_NODES, _MILP_GAP, self.reach.slice_s)
+        at = self.neighbourhoods.next(self.reach.size)
+        outcome = self._milp(at, _MILP_NODES, _MILP_GAP, self.reach.slice_s)
         improved = search.best_usd < before_usd
         self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
 

@@ -5,10 +5,75 @@ from __future__ import annotations
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
+from controller.optimizer.guided.population import Population
+from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.relaxation import Relaxation
+from controller.optimizer.search import Search
 
+_FAR = 1.4
+_FAR_SHARES, _FAR_LEAST = 100, 10
+_UPGRADES, _LEAST_ROOM = 0.3, 6
 _LEAST_WEIGHT = 1e-9
-_SET_SCALE, _SET_DELAY = 3, 4
+_SCALE, _DELAY = 3, 5
+
+
+class Neighbourhoods:
+    """Chooses the deployments of one MILP after the other.
+
+    Parameters
+    ----------
+    candidates : (n,) deployments that could take over what members of a plan serve.
+    """
+
+    def __init__(
+        self, search: Search, relaxation: Relaxation, population: Population, candidates: Ints
+    ) -> None:
+        self._search, self._relaxation, self._population = search, relaxation, population
+        self._candidates = candidates
+        self._far_size = max(round(_FAR_SHARES / search.space.num_types), _FAR_LEAST)
+        self._has_been_near = False
+
+    def live(self) -> Bools:
+        """Return (D,) whether a plan cheaper than the best one may open each deployment."""
+        return not_eliminated(self._relaxation, self._search.best_usd)
+
+    def first(self, size: int) -> Ints:
+        """Return the most promising deployments."""
+        return self._order()[:size]
+
+    def next(self, size: int) -> Ints:
+        """Return others than the best plan's, as many as make ``size`` with those.
+
+        Where the best plan is far above the relaxation, a limit keeps it from serving all; then, by reduced cost alone,
+        those that are likely to be part of a plan which does. Else first the most promising ones, later such as are
+        drawn by that, and always some upgrades: other configurations of the pairs that are open.
+        """
+        search, order = self._search, self._order()
+        if self._is_far():
+            return order[: max(size, self._far_size)]
+        members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
+        room = max(size - len(members), _LEAST_ROOM)
+        order = order[~np.isin(order, members)]
+        is_upgrade = np.isin(search.space.pair[order], search.space.pair[members])
+        upgrades = order[is_upgrade][: round(_UPGRADES * room)]
+        others, room = order[~np.isin(order, upgrades)], room - len(upgrades)
+        chosen = draw(others, room, search.random) if self._has_been_near else others[:room]
+        self._has_been_near = True
+        return np.concatenate([upgrades, chosen])
+
+    def _is_far(self) -> bool:
+        return self._search.best_usd > _FAR * self._relaxation.value_usd
+
+    def _order(self) -> Ints:
+        """Return the deployments that are not eliminated, the most promising ones first."""
+        search, relaxation, best = self._search, self._relaxation, self._search.best
+        reduced_usd = relaxation.reduced_usd
+        if best is None or self._is_far():
+            return by_promise(self.live(), reduced_usd)
+        taken_usd = np.full(len(reduced_usd), np.inf)
+        taken_usd[self._candidates] = takeover_usd(search.space, best, relaxation.prices, self._candidates)
+        taken_usd[best.open] = np.inf
+        return by_promise(self.live(), reduced_usd, self._population.scores(len(reduced_usd)), taken_usd)
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
@@ -22,20 +87,24 @@ def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
     return result
 
 
-def by_promise(relaxation: Relaxation, set_usd: Floats, live: Bools) -> Ints:
+def by_promise(live: Bools, reduced_usd: Floats, *others_usd: Floats) -> Ints:
     """Return the deployments that are not eliminated, the most promising ones first.
 
-    Two rankings are merged: by reduced cost, and by ``set_usd`` (D,), the estimate of the cheapest set that has each
-    one (inf for none). Either is right about some deployments that the other is wrong about, the first about more.
+    Rankings are merged: by reduced cost, and by others (D,), inf for those that they say nothing of. Each is right
+    about some deployments that the rest are wrong about, reduced cost about the most.
     """
-    count = len(live)
-    by_price = np.empty(count, dtype=np.int64)
-    by_price[np.argsort(relaxation.reduced_usd, kind="stable")] = np.arange(count)
-    met = np.flatnonzero(np.isfinite(set_usd))
-    by_set = np.full(count, count)
-    by_set[met[np.argsort(set_usd[met], kind="stable")]] = np.arange(len(met))
-    order = np.lexsort((by_price, np.minimum(by_price, _SET_SCALE * by_set + _SET_DELAY)))
+    by_price = _ranks(reduced_usd)
+    rank = np.minimum.reduce([by_price, *(_SCALE * _ranks(usd) + _DELAY for usd in others_usd)])
+    order = np.lexsort((by_price, rank))
     return order[live[order]]
+
+
+def _ranks(usd: Floats) -> Ints:
+    """Return (D,) the place of each deployment, the cheapest one first; the last place where it is inf."""
+    known = np.flatnonzero(np.isfinite(usd))
+    ranks = np.full(len(usd), len(usd))
+    ranks[known[np.argsort(usd[known], kind="stable")]] = np.arange(len(known))
+    return ranks
 
 
 def draw(order: Ints, size: int, random: np.random.Generator) -> Ints:
