@@ -71,8 +71,8 @@ class Neighbourhoods:
         if best is None or self._is_far():
             return by_promise(self.live(), reduced_usd)
         taken_usd = np.full(len(reduced_usd), np.inf)
-        taken_usd[self._candidates] = takeover_usd(search.space, best, relaxation.prices, self._candidates)
-        taken_usd[best.open] = np.inf
+        others = np.setdiff1d(self._candidates, best.open)
+        taken_usd[others] = takeover_usd(search.space, best, relaxation.prices, others)
         return by_promise(self.live(), reduced_usd, self._population.scores(len(reduced_usd)), taken_usd)
 
 
