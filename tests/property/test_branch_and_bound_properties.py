@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.arrays import Floats
-from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort
 from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 
@@ -61,7 +60,7 @@ def cheapest(program: LinearProgram, upper: Floats) -> float:
 def test_the_search_ends_at_the_optimum(seed: int, whole: int, parts: int, looks: int) -> None:
     program, upper = covering(seed, whole, parts)
     optimum = cheapest(program, upper)
-    tree = BranchAndBound(program, np.zeros(whole), upper, looks).minimize(math.inf, 0.0, lambda: False, None)
+    tree = BranchAndBound(program, np.zeros(whole), upper, looks).minimize()
     assert tree.solved
     assert tree.values is not None
     assert tree.objective == pytest.approx(optimum, rel=1e-7)
@@ -78,9 +77,7 @@ def test_a_search_that_is_cut_off_has_a_bound_below_the_optimum(
 ) -> None:
     program, upper = covering(seed, whole, parts)
     optimum = cheapest(program, upper)
-    tree = BranchAndBound(program, np.zeros(whole), upper, looks).minimize(
-        math.inf, 0.0, lambda: False, nodes
-    )
+    tree = BranchAndBound(program, np.zeros(whole), upper, looks).minimize(effort=Effort(nodes=nodes))
     assert tree.nodes <= nodes
     assert tree.bound <= optimum * (1 + 1e-7)
     if tree.values is not None:
@@ -94,7 +91,7 @@ def test_only_what_is_cheaper_by_the_gap_is_looked_for(seed: int, part: float, g
     program, upper = covering(seed, 3, 5)
     optimum = cheapest(program, upper)
     below = part * optimum
-    tree = BranchAndBound(program, np.zeros(3), upper, 4).minimize(below, gap, lambda: False, None)
+    tree = BranchAndBound(program, np.zeros(3), upper, 4).minimize(below, Effort(gap))
     assert tree.solved
     if tree.values is None:
         assert optimum >= below * (1 - gap) * (1 - 1e-7)
@@ -128,7 +125,7 @@ def test_what_reduced_costs_rule_out_was_no_part_of_the_optimum(
     upper = np.full(whole, 3.0)
     program = LinearProgram(rows.joined().model(cost, upper), np.arange(whole))
     search = BranchAndBound(program, np.zeros(whole), upper, 0)
-    tree = search.minimize(part * optimum * (1 + 1e-6), 0.0, lambda: False, None)
+    tree = search.minimize(part * optimum * (1 + 1e-6))
     assert tree.solved
     assert (tree.objective == np.inf) == (optimum == np.inf)
     if tree.values is not None:

@@ -15,10 +15,11 @@ from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
 from controller.optimizer.exact import milp
 from controller.optimizer.guided.blend import Blends
+from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.breeding import Breeder, PricedSets
 from controller.optimizer.guided.open_set import BARRED, OpenSets
 from controller.optimizer.guided.population import Population
-from controller.optimizer.guided.restricted import Effort, RestrictedMilp
+from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.guided.takeover import takeover_usd
@@ -31,7 +32,7 @@ from controller.optimizer.state import AllocationState
 from controller.optimizer.stop import MaxIterations
 from tests.small_fleets import FEW, FEWER, fleets, pick, priced, some_set, tightened
 
-NO_LIMIT = Effort(should_stop=lambda: False, nodes=10**6, gap=1e-7)
+NO_LIMIT = Effort(gap=1e-7, nodes=10**6)
 
 
 def cost_of_set(space: SearchSpace, at: np.ndarray, replicas: np.ndarray | None = None) -> float:
@@ -267,7 +268,7 @@ def test_a_restricted_milp_over_all_deployments_is_the_whole_problem(
     assume(space.num_deployments > 0)
     search = Search(space, MaxIterations(10**6), Params(), 0)
     milp(search)
-    outcome = RestrictedMilp(space, np.arange(space.num_deployments)).solve(NO_LIMIT)
+    outcome = RestrictedMilp(space, np.arange(space.num_deployments)).solve(effort=NO_LIMIT)
     assert outcome.solved
     assert outcome.state is not None
     if search.best is None or not search.best.serves_enough:
@@ -285,7 +286,7 @@ def test_a_set_program_finds_what_the_milp_of_that_set_finds(instance: Instance,
     space = SearchSpace.of(tightened(data, instance))
     assume(space.num_deployments > 1)
     at = some_set(data, space)
-    outcome = RestrictedMilp(space, at).solve(NO_LIMIT)
+    outcome = RestrictedMilp(space, at).solve(effort=NO_LIMIT)
     assert outcome.state is not None
     state = cheapest_of_set(space, at, np.inf, 10_000)
     used = len(outcome.state.open)

@@ -9,7 +9,7 @@ import pytest
 
 from controller.domain.arrays import Floats
 from controller.errors import SolverCrashError
-from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort
 from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 
@@ -54,7 +54,7 @@ class Crashing(LinearProgram):
 
 def test_a_value_a_hair_over_its_bound_is_no_reason_to_branch_forever() -> None:
     search = BranchAndBound(Rounded(covering()), np.zeros(2), np.full(2, 3.0), looks=0)
-    tree = search.minimize(math.inf, 0.0, lambda: False, 200)
+    tree = search.minimize(effort=Effort(nodes=200))
     assert tree.solved
     assert tree.objective == pytest.approx(8.0)
 
@@ -65,7 +65,7 @@ def test_a_program_that_is_not_decided_ends_the_search_with_a_bound_that_holds(
     after: int, looks: int
 ) -> None:
     search = BranchAndBound(Crashing(covering(), after), np.zeros(2), np.full(2, 3.0), looks)
-    tree = search.minimize(math.inf, 0.0, lambda: False, None)
+    tree = search.minimize()
     assert tree.bound <= 8.0 + 1e-9
     if after == 0:
         assert not tree.solved
@@ -74,7 +74,7 @@ def test_a_program_that_is_not_decided_ends_the_search_with_a_bound_that_holds(
 
 def test_a_search_stops_when_it_is_told_to() -> None:
     tree = BranchAndBound(covering(), np.zeros(2), np.full(2, 3.0), 4).minimize(
-        math.inf, 0.0, lambda: True, None
+        effort=Effort(should_stop=lambda: True)
     )
     assert (tree.solved, tree.values, tree.nodes) == (False, None, 0)
     assert tree.bound == -math.inf

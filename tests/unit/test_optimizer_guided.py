@@ -15,11 +15,12 @@ from controller.domain.plan import incumbent_of, load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
+from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods, by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
-from controller.optimizer.guided.restricted import Effort, RestrictedMilp
+from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import Relaxation, relax
@@ -175,7 +176,7 @@ def test_a_milp_that_is_told_to_stop_keeps_its_start() -> None:
     space, _ = relaxed("paper-s3-x10")
     start = Greedy.of(space).build(next(fixed_orders(space.instance)))
     stopped = RestrictedMilp(space, np.arange(space.num_deployments)).solve(
-        Effort(lambda: True, 100, 0.0), start
+        start, Effort(should_stop=lambda: True)
     )
     assert not stopped.solved
     assert stopped.state is None or stopped.state.cost_usd() <= start.cost_usd() * (1 + 1e-9)

@@ -25,6 +25,18 @@ _ROUNDING = 1e-9
 _LEAST_RISE = 1e-6
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long a search goes on: to a gap relative to its best solution, a number of nodes, or until told to stop."""
+
+    gap: float = 0.0
+    nodes: int | None = None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+TO_THE_END = Effort()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
     """What a search has found.
@@ -99,15 +111,13 @@ class BranchAndBound:
         self._gap = 0.0
         self._nodes = 0
 
-    def minimize(
-        self, below: float, gap: float, should_stop: Callable[[], bool], most_nodes: int | None
-    ) -> Tree:
-        """Search for the cheapest solution that is more than ``gap``, relative to it, below ``below``."""
-        self._gap, self._cutoff = gap, below * (1.0 - gap)
+    def minimize(self, below: float = math.inf, effort: Effort = TO_THE_END) -> Tree:
+        """Search for the cheapest solution that is more than the gap, relative to it, below ``below``."""
+        self._gap, self._cutoff = effort.gap, below * (1.0 - effort.gap)
         while self._open and self._open[0].bound < self._cutoff:
             node: _Node | None = heapq.heappop(self._open)
             while node is not None:
-                if should_stop() or self._nodes == most_nodes:
+                if effort.should_stop() or self._nodes == effort.nodes:
                     return self._tree(node)
                 self._nodes += 1
                 try:

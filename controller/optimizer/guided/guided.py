@@ -17,11 +17,12 @@ import numpy as np
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
-from controller.optimizer.guided.restricted import Effort, Outcome, RestrictedMilp
+from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
@@ -155,7 +156,7 @@ class Hunt:
 
     def begin_small(self) -> None:
         """Solve a MILP over the few most promising deployments."""
-        self._milp(self.neighbourhoods.first(_EARLY_SIZE), _MILP_NODES, _MILP_GAP, self.reach.slice_s)
+        self._milp(self.neighbourhoods.first(_EARLY_SIZE), self.reach.slice_s)
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
@@ -219,7 +220,7 @@ class Hunt:
             self._bound(search.best_usd)
             return
         nodes = None if self.limited else _PROOF_NODES
-        outcome = self._milp(live, nodes, _PROOF_GAP, self.reach.whole_slice_s(began_s))
+        outcome = self._milp(live, self.reach.whole_slice_s(began_s), _PROOF_GAP, nodes)
         self._bound(outcome.bound_usd)
         search.proved_optimal = outcome.solved
         self.reach.learn_of_all(search.space, live, began_s - self.left_s())
@@ -228,24 +229,21 @@ class Hunt:
         """Solve the problem over the best plan's deployments and some more."""
         search, began_s = self.search, self.left_s()
         before_usd = search.best_usd
-        at = self.neighbourhoods.next(self.reach.size)
-        outcome = self._milp(at, _MILP_NODES, _MILP_GAP, self.reach.slice_s)
+        outcome = self._milp(self.neighbourhoods.next(self.reach.size), self.reach.slice_s)
         improved = search.best_usd < before_usd
         self.reach.learn_of_some(began_s - self.left_s(), solved=outcome.solved, improved=improved)
 
-    def _milp(self, at: Ints, nodes: int | None, gap: float, slice_s: float) -> Outcome:
+    def _milp(
+        self, at: Ints, slice_s: float, gap: float = _MILP_GAP, nodes: int | None = _MILP_NODES
+    ) -> Outcome:
         """Solve the problem over the deployments ``at`` and those of the best plan, and take up what that finds."""
         search, best = self.search, self.search.best
         until_s = max(self.left_s() - slice_s, 0.0)
         if best is not None:
             at = np.union1d(at, best.open)
         search.iterations += 1
-        effort = Effort(
-            should_stop=(lambda: self.left_s() <= until_s) if self.limited else (lambda: False),
-            nodes=nodes,
-            gap=gap,
-        )
-        outcome = RestrictedMilp(search.space, at).solve(effort, best)
+        should_stop = (lambda: self.left_s() <= until_s) if self.limited else (lambda: False)
+        outcome = RestrictedMilp(search.space, at).solve(best, Effort(gap, nodes, should_stop))
         if outcome.state is not None and search.offer(outcome.state):
             self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
         return outcome

@@ -10,14 +10,13 @@ added that its solutions break.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
 from controller.errors import SolverCrashError
-from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.guided.branch_and_bound import TO_THE_END, BranchAndBound, Effort
 from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
@@ -43,15 +42,6 @@ class Outcome:
     state: AllocationState | None
     bound_usd: float
     solved: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How long a restricted MILP may take: until told to stop, a number of nodes if any, and the gap that will do."""
-
-    should_stop: Callable[[], bool]
-    nodes: int | None
-    gap: float
 
 
 class RestrictedMilp:
@@ -83,7 +73,7 @@ class RestrictedMilp:
         self._short = first + types + np.arange(len(self._must))
         self._num_columns = first + types + len(self._must)
 
-    def solve(self, effort: Effort, start: AllocationState | None = None) -> Outcome:
+    def solve(self, start: AllocationState | None = None, effort: Effort = TO_THE_END) -> Outcome:
         """Search for a plan that is cheaper than ``start``, one over these deployments, if there is one."""
         upper = self._upper()
         try:
@@ -92,9 +82,7 @@ class RestrictedMilp:
             return Outcome(None, -math.inf, solved=False)
         numbers = program.changing
         search = BranchAndBound(program, np.zeros(len(numbers)), upper[numbers], _LOOKS)
-        tree = search.minimize(
-            math.inf if start is None else start.cost_usd(), effort.gap, effort.should_stop, effort.nodes
-        )
+        tree = search.minimize(math.inf if start is None else start.cost_usd(), effort)
         state = None if tree.values is None else self._state(tree.values)
         return Outcome(state, tree.bound if math.isfinite(tree.bound) else -math.inf, tree.solved)
 

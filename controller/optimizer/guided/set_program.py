@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.domain.arrays import Ints
-from controller.optimizer.guided.branch_and_bound import BranchAndBound
+from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort
 from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
@@ -22,5 +22,5 @@ def cheapest_of_set(space: SearchSpace, at: Ints, below_usd: float, programs: in
         return None
     program = RoutingProgram(space, at)
     search = BranchAndBound(program.linear, np.ones(len(at)), np.maximum(space.cap[at], 1.0), looks=0)
-    tree = search.minimize(below_usd - program.open_usd, _GAIN, lambda: False, programs)
+    tree = search.minimize(below_usd - program.open_usd, Effort(_GAIN, programs))
     return None if tree.values is None else program.state(tree.values)
