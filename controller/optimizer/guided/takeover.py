@@ -29,10 +29,7 @@ def takeover_usd(space: SearchSpace, state: AllocationState, prices: Prices, at:
     usd, allowed = _route_usd(space, prices, at), space.allowed[:, at]
     compute, memory = (np.where(allowed, load[:, at], 0.0) for load in (space.compute, space.memory))
     replicas = np.maximum(np.ceil(np.maximum(parts @ compute, parts @ memory) - _WHOLE), 1.0)
-    starts = np.maximum(replicas - space.incumbent[at], 0.0)
-    taken_usd = (
-        parts @ usd + space.open_usd[at] + space.rent_usd[at] * replicas + space.start_usd[at] * starts
-    )
+    taken_usd = parts @ usd + space.fleet_usd(replicas, at)
     taken_usd[replicas > space.cap[at]] = np.inf
     best: Floats = (taken_usd - saved_usd[:, None]).min(axis=0)
     return best
