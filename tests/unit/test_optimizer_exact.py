@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -171,6 +172,26 @@ def test_cbc_says_that_there_is_no_plan() -> None:
     result = solve(hopeless, UNTIL_PROVED, method="milp", params=Params(milp_solver="cbc"))
     assert result.status == "infeasible"
     assert "budget_usd 1 cannot serve 0.9 of chat" in result.conflict[0]
+
+
+@pytest.mark.parametrize("solver", ["highs", "cbc"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_bound_holds_even_where_a_solver_may_stop_far_from_the_optimum(
+    name: str, solver: Literal["highs", "cbc"]
+) -> None:
+    optimum = solve(VARIANTS[name], UNTIL_PROVED, method="milp")
+    for gap in (0.3, 0.9):
+        loose = solve(
+            VARIANTS[name], UNTIL_PROVED, method="milp", params=Params(milp_gap=gap, milp_solver=solver)
+        )
+        assert loose.objective_usd is not None
+        assert optimum.objective_usd is not None
+        assert loose.lower_bound_usd is not None
+        assert loose.lower_bound_usd <= optimum.objective_usd * (1 + 1e-9)
+        assert loose.lower_bound_usd >= loose.objective_usd * (1.0 - gap) * (1 - 1e-9)
+    program = Program.of(SearchSpace.of(VARIANTS[name]))
+    model = program.highs(program.cost_usd())
+    assert run_highs(model, gap=0.9).bound <= run_highs(model).objective * (1 + 1e-9)
 
 
 def test_another_solver_is_refused_by_name() -> None:
