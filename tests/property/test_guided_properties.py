@@ -49,15 +49,20 @@ def cost_of_set(space: SearchSpace, at: np.ndarray, replicas: np.ndarray | None 
     return state.cost_usd() + float(more.sum())
 
 
+def over_all(instance: Instance, data: st.DataObject) -> OpenSets:
+    """Return the sets of all deployments, two at least, at some prices."""
+    space = SearchSpace.of(instance)
+    assume(space.num_deployments > 1)
+    return OpenSets(space, np.arange(space.num_deployments), priced(data, space))
+
+
 @FEW
 @given(fleets(), st.data())
 def test_no_plan_with_just_these_deployments_costs_less_than_the_estimate(
     instance: Instance, data: st.DataObject
 ) -> None:
-    space = SearchSpace.of(instance)
-    assume(space.num_deployments > 1)
-    every = np.arange(space.num_deployments)
-    sets = OpenSets(space, every, priced(data, space))
+    sets = over_all(instance, data)
+    space = sets.space
     at = some_set(data, space)
     real = cost_of_set(space, at)
     row = np.append(at, space.num_deployments)[None]  # with an empty place
@@ -103,9 +108,8 @@ def marked(data: st.DataObject, sets: OpenSets, breeder: Breeder, random: np.ran
 def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
     instance: Instance, data: st.DataObject, seed: int
 ) -> None:
-    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
-    assume(space.num_deployments > 1)
-    sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
+    random, sets = np.random.default_rng(seed), over_all(instance, data)
+    space = sets.space
     breeder = Breeder(sets, random.random(space.num_deployments) + 0.01)
     parents = marked(data, sets, breeder, random)
     strangers = breeder.strangers(20, random)
@@ -142,9 +146,8 @@ def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
 def test_members_are_upgraded_to_what_nobody_would_draw(
     instance: Instance, data: st.DataObject, seed: int
 ) -> None:
-    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
-    assume(space.num_deployments > 1)
-    sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
+    random, sets = np.random.default_rng(seed), over_all(instance, data)
+    space = sets.space
     member = data.draw(st.integers(0, space.num_deployments - 1))
     breeder = Breeder(sets, np.where(np.arange(space.num_deployments) == member, 1.0, 1e-12))
     children = breeder.children(breeder.first(np.array([[member]])), 100, random)
@@ -235,9 +238,8 @@ def test_the_cheapest_blend_of_two_members_is_found_where_it_beats_the_best_one_
 def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what_sets_cost(
     instance: Instance, data: st.DataObject, seed: int
 ) -> None:
-    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
-    assume(space.num_deployments > 1)
-    sets = OpenSets(space, np.arange(space.num_deployments), priced(data, space))
+    random, sets = np.random.default_rng(seed), over_all(instance, data)
+    space = sets.space
     population = Population(sets, np.ones(space.num_deployments))
     population.begin([some_set(data, space) for _ in range(3)], np.inf)
     known_usd: dict[tuple[int, ...], float] = {}

@@ -12,6 +12,7 @@ ONCE_WRONG = {
     1404: "a plan that serves enough beats one that does not, however cheap",
     305669: "what leaves a millionth unmet, a replica's worth, is a plan to HiGHS too",
     307271: "a proved optimum is one though a type needs 30,000 replicas",
+    904493: "a solver that prunes what is within a gap calls its objective a bound",
 }
 
 

@@ -12,9 +12,8 @@ import numpy as np
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.pricing import Prices
 from controller.optimizer.space import SearchSpace
-from controller.optimizer.state import AllocationState
+from controller.optimizer.state import AllocationState, needed_replicas
 
-_WHOLE = 1e-6
 _MOST_IN_TWOS = 12
 
 
@@ -28,7 +27,7 @@ def takeover_usd(space: SearchSpace, state: AllocationState, prices: Prices, at:
     parts, saved_usd = _parts(space, state, prices)
     usd, allowed = _route_usd(space, prices, at), space.allowed[:, at]
     compute, memory = (np.where(allowed, load[:, at], 0.0) for load in (space.compute, space.memory))
-    replicas = np.maximum(np.ceil(np.maximum(parts @ compute, parts @ memory) - _WHOLE), 1.0)
+    replicas = np.maximum(needed_replicas(parts @ compute, parts @ memory), 1.0)
     taken_usd = parts @ usd + space.fleet_usd(replicas, at)
     taken_usd[replicas > space.cap[at]] = np.inf
     best: Floats = (taken_usd - saved_usd[:, None]).min(axis=0)
@@ -37,25 +36,23 @@ def takeover_usd(space: SearchSpace, state: AllocationState, prices: Prices, at:
 
 def _parts(space: SearchSpace, state: AllocationState, prices: Prices) -> tuple[Floats, Floats]:
     """Return the parts (m, I) that can be taken over, as shares of types, and what is saved without each (m,)."""
-    members = state.open
-    shares, replicas, count = state.shares[:, members].T, state.replicas[members], len(members)
-    unmet = np.maximum(1.0 - shares.sum(axis=0), 0.0)
+    members, unmet = state.open, state.unmet
+    shares, replicas = state.shares[:, members].T, state.replicas[members]
     serving_usd = (shares * _route_usd(space, prices, members).T).sum(axis=1)
     fleet_usd = space.fleet_usd(replicas, members)
     all_usd = serving_usd + fleet_usd
-    one, other = np.arange(count), np.arange(count)
-    if count <= _MOST_IN_TWOS:
-        one, other = np.triu_indices(count)
-    alone = (one == other)[:, None]
-    parts = [np.zeros((1, space.num_types)), np.where(alone, shares[one], shares[one] + shares[other])]
-    saved_usd = [np.zeros(1), np.where(alone[:, 0], all_usd[one], all_usd[one] + all_usd[other])]
+    one, other = np.triu_indices(len(members) if len(members) <= _MOST_IN_TWOS else 0, 1)
     several = np.flatnonzero(replicas > 1)
-    compute, memory = ((shares * load[:, members].T).sum(axis=1) for load in (space.compute, space.memory))
-    load = np.maximum(compute, memory)
-    above = np.maximum(load - (replicas - 1.0), 0.0) / np.maximum(load, _WHOLE)
-    parts.append((above[:, None] * shares)[several])
-    less_usd = space.fleet_usd(replicas - 1.0, members)
-    saved_usd.append((above * serving_usd + fleet_usd - less_usd)[several])
+    load = np.maximum(state.compute, state.memory)[members[several]]
+    above = np.maximum(load - (replicas[several] - 1.0), 0.0) / load
+    less_usd = fleet_usd[several] - space.fleet_usd(replicas[several] - 1.0, members[several])
+    parts = [
+        np.zeros((1, space.num_types)),
+        shares,
+        shares[one] + shares[other],
+        above[:, None] * shares[several],
+    ]
+    saved_usd = [np.zeros(1), all_usd, all_usd[one] + all_usd[other], above * serving_usd[several] + less_usd]
     return np.concatenate(parts) + unmet, np.concatenate(saved_usd) + float(unmet @ space.unmet_usd)
 
 
