@@ -24,7 +24,7 @@ import numpy as np
 from pulp.apis import coin_api
 
 from controller.errors import SolverCrashError
-from controller.optimizer.highs import Run, bound_within
+from controller.optimizer.highs import Run
 
 GRACE_S = 0.3
 """How long CBC may take, beyond its time, to write down what it has."""
@@ -103,11 +103,11 @@ def run_cbc(
         ended = _watched(words, directory, left_s + GRACE_S)
         if not ended:
             return Run("nothing", None, math.inf, -math.inf)
-        run = _read(directory, {renamed[variable.name]: n for n, variable in enumerate(variables)}, gap)
+        run = _read(directory, {renamed[variable.name]: n for n, variable in enumerate(variables)})
         if run.outcome == "infeasible" and time.monotonic() - begun_s >= limit_s:
             # Out of time in its preprocessing, CBC says "infeasible or unbounded" of any model.
             return Run("nothing", None, math.inf, -math.inf, run.nodes)
-        return run
+        return run.within(gap)
 
 
 def _watched(words: list[str], directory: Path, seconds: float) -> bool:
@@ -136,7 +136,7 @@ def _watched(words: list[str], directory: Path, seconds: float) -> bool:
     return True
 
 
-def _read(directory: Path, position: Mapping[str, int], gap: float) -> Run:
+def _read(directory: Path, position: Mapping[str, int]) -> Run:
     """Read what CBC has written."""
     log = (directory / "cbc.log").read_text(errors="replace")
     path = directory / "found.sol"
@@ -161,5 +161,4 @@ def _read(directory: Path, position: Mapping[str, int], gap: float) -> Run:
     objective = float(head.rpartition(" ")[2])
     if solved and not found_bound:
         bound = objective
-    bound = bound_within(gap, objective, bound)
     return Run("optimal" if solved else "feasible", values, objective, bound, nodes)

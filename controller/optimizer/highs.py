@@ -38,6 +38,16 @@ class Run:
     bound: float
     nodes: int = 0
 
+    def within(self, gap: float) -> Run:
+        """Return the run of a solver that was given a relative gap, with a bound that holds.
+
+        HiGHS and CBC prune what is within the gap of their solution; where nothing else is left, they call its
+        objective the bound.
+        """
+        if self.values is None:
+            return self
+        return replace(self, bound=min(self.bound, self.objective - gap * abs(self.objective)))
+
 
 def run_highs(
     model: highspy.HighsLp,
@@ -84,7 +94,7 @@ def run_highs(
         solution.col_value = start.tolist()
         solver.setSolution(solution)
     solver.run()
-    run = _read(solver, gap)
+    run = _read(solver).within(gap)
     return run if units is None or run.values is None else replace(run, values=run.values / units)
 
 
@@ -104,15 +114,7 @@ def _in_units(model: highspy.HighsLp, units: Floats) -> highspy.HighsLp:
     return scaled
 
 
-def bound_within(gap: float, objective: float, bound: float) -> float:
-    """Return what no solution is below, by what a solver says that pruned what is within ``gap`` of its solution.
-
-    Once nothing is left, it calls the objective a bound, and HiGHS and CBC both do.
-    """
-    return min(bound, objective - gap * abs(objective))
-
-
-def _read(solver: highspy.Highs, gap: float) -> Run:
+def _read(solver: highspy.Highs) -> Run:
     info, status = solver.getInfo(), solver.getModelStatus()
     nodes = max(int(info.mip_node_count), 0)
     objective = float(info.objective_function_value)
@@ -124,6 +126,5 @@ def _read(solver: highspy.Highs, gap: float) -> Run:
         return Run("infeasible", None, math.inf, math.inf, nodes)
     if not found:
         return Run("nothing", None, math.inf, bound, nodes)
-    bound = bound_within(gap, objective, bound)
     values = np.array(solver.getSolution().col_value, dtype=np.float64)
     return Run("optimal" if status == _STATUS.kOptimal else "feasible", values, objective, bound, nodes)
