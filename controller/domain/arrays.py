@@ -20,6 +20,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 DELAY_SLO_TOLERANCE = 1e-9
 """A route is fast enough when D <= Δ (1 + this)."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class InstanceArrays:
     kv_gb : (I, D) V_ijkc, GB held if all of type i goes there.
     compute_load, memory_load : (I, D) replicas that all of type i would take up of constraint 4, of constraint 5.
     fast_enough : (I, D) whether the route may be used at all: True everywhere where the delay SLO is an average.
+    mean_excess : (Q, I, D) what Σ mean_excess·x <= 0 must keep: E - ε, and where the delay SLO is an average also
+        (D - Δ)/Δ; rounding is taken as zero.
     rent_usd, start_usd : (D,) of one replica over the horizon, of starting one.
     weights_gb, weights_storage_usd : (D,) stored weights B_j s_k, and their price over the horizon.
     token_storage_usd : (I,) price of storing the tokens of all of type i.
@@ -68,6 +71,7 @@ class InstanceArrays:
     compute_load: Floats
     memory_load: Floats
     fast_enough: Bools
+    mean_excess: Floats
     rent_usd: Floats
     start_usd: Floats
     weights_gb: Floats
@@ -155,9 +159,12 @@ class InstanceArrays:
         token_storage_usd = storage_price * of_type("token_storage_gb") * (h + f) * 3600.0 * rate
         delay_usd = (of_type("delay_penalty_usd_per_s") * queries)[:, None] * delay_s
         delay_slo_s = of_type("delay_slo_s")
+        error_slo = of_type("error_slo")
         fast_enough = delay_s <= delay_slo_s[:, None] * (1.0 + DELAY_SLO_TOLERANCE)
+        mean_excess = [error - error_slo[:, None]]
         if instance.delay_slo == "average":
             fast_enough = np.ones_like(fast_enough)
+            mean_excess.append(delay_s / delay_slo_s[:, None] - 1.0)
         price = of_tier("price_usd_per_h")
         start_usd = np.zeros(len(keys))
         if instance.switching is not None:
@@ -188,6 +195,7 @@ class InstanceArrays:
             compute_load=rate[:, None] * work_gpu_s / (of_tier("compute_utilization") * gpus),
             memory_load=kv_gb / free_gb,
             fast_enough=fast_enough,
+            mean_excess=_without_rounding(np.stack(mean_excess)),
             rent_usd=price * gpus * horizon_h,
             start_usd=start_usd,
             weights_gb=stored_gb,
@@ -197,9 +205,15 @@ class InstanceArrays:
             route_usd=delay_usd + token_storage_usd[:, None],
             unmet_usd=of_type("unmet_penalty_usd") * queries,
             delay_slo_s=delay_slo_s,
-            error_slo=of_type("error_slo"),
+            error_slo=error_slo,
             max_unmet=of_type("max_unmet"),
             incumbent=incumbent,
             available=available,
             replicas_cap=np.floor(available[k_of] / gpus),
         )
+
+
+def _without_rounding(excess: Floats) -> Floats:
+    """Return what is no more than rounding as zero."""
+    rounded: Floats = np.where(np.abs(excess) <= _ROUNDING, 0.0, excess)
+    return rounded

@@ -18,7 +18,7 @@ from controller.optimizer.highs import run_highs
 from controller.optimizer.limits import Limit, demanding, limits_of, only_demanding
 from controller.optimizer.mending import Remedy, remedy
 from controller.optimizer.program import Program
-from controller.optimizer.space import SearchSpace, mean_excess
+from controller.optimizer.space import SearchSpace
 
 _LEAST_SHORTFALL = 1e-6
 _NODES = 500
@@ -147,7 +147,7 @@ def _unfit(instance: Instance, i: int) -> str | None:
     name = query_type.name
     if not arrays.num_deployments:
         return f"{name}: the weights of no model fit in the memory of any GPU configuration"
-    fast, exact = arrays.delay_s[i] <= arrays.delay_slo_s[i] * (1 + 1e-9), mean_excess(instance)[0, i] <= 0
+    fast, exact = arrays.delay_s[i] <= arrays.delay_slo_s[i] * (1 + 1e-9), arrays.mean_excess[0, i] <= 0
     if not fast.any():
         d = int(np.argmin(arrays.delay_s[i]))
         return (

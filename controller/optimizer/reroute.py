@@ -45,6 +45,8 @@ def within_limits(instance: Instance, replicas: Ints) -> Ints:
     """Return the replicas (D,) that limits have room for: those that save least for what they take go first."""
     arrays = instance.arrays
     replicas = np.maximum(replicas, 0)
+    if _keeps_limits(instance, replicas):
+        return replicas  # as most fleets do: then it does not matter what they are worth
     worth = _worth_per_gpu(instance, replicas)
     for pair in np.unique(arrays.pair[replicas > 0]):  # constraint 6
         configs = np.flatnonzero((arrays.pair == pair) & (replicas > 0))
@@ -69,6 +71,24 @@ def within_limits(instance: Instance, replicas: Ints) -> Ints:
             if over > 0:
                 replicas[d] -= min(replicas[d], int(np.ceil(over / arrays.rent_usd[d])))
     return replicas
+
+
+def _keeps_limits(instance: Instance, replicas: Ints) -> bool:
+    """Whether replicas (D,) keep constraint 6 and, all that routes add left aside, 7."""
+    arrays = instance.arrays
+    pairs = arrays.pair[replicas > 0]
+    gpus = np.bincount(arrays.tier, weights=arrays.gpus * replicas, minlength=len(arrays.available))
+    cost = price(arrays, replicas, np.zeros((arrays.num_types, arrays.num_deployments)))
+    return (
+        len(np.unique(pairs)) == len(pairs)
+        and bool((gpus <= arrays.available).all())
+        and _within(float(arrays.weights_gb @ (replicas > 0)), instance.storage_gb, _ROUNDING)
+        and _within(cost.budgeted_usd, instance.budget_usd, 0.0)
+    )
+
+
+def _within(used: float, limit: float | None, rounding: float) -> bool:
+    return limit is None or used <= limit + rounding
 
 
 def _worth_per_gpu(instance: Instance, replicas: Ints) -> Floats:

@@ -12,7 +12,6 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.plan import LEAST_SHARE
 from controller.optimizer.simplex import maximize
-from controller.optimizer.space import mean_excess
 
 
 def route(instance: Instance, replicas: Ints, *, budgeted: bool = True) -> Floats:
@@ -37,7 +36,7 @@ def route(instance: Instance, replicas: Ints, *, budgeted: bool = True) -> Float
 def _cheapest(instance: Instance, replicas: Floats, types: Ints, at: Ints, budgeted: bool) -> Floats:
     """Solve the routing of ``types`` (n,) on the deployments ``at`` (S,); return shares (n, S)."""
     arrays = instance.arrays
-    excess = mean_excess(instance)[:, types][:, :, at]
+    excess = arrays.mean_excess[:, types][:, :, at]
     allowed = arrays.fast_enough[np.ix_(types, at)]
     i_of, d_of = np.nonzero(allowed)
     columns = np.arange(len(i_of))
@@ -92,9 +91,9 @@ def place_idle_types(instance: Instance, replicas: Ints, shares: Floats) -> None
     It is the fastest running deployment that keeps the type's objectives, if there is one; it costs nothing.
     """
     arrays = instance.arrays
-    fit = (mean_excess(instance) <= 0).all(axis=0) & arrays.fast_enough & (replicas > 0)
     for i in np.flatnonzero(arrays.queries_per_s <= 0):
         shares[i] = 0.0
-        places = np.flatnonzero(fit[i])
+        fit = (arrays.mean_excess[:, i] <= 0).all(axis=0) & arrays.fast_enough[i] & (replicas > 0)
+        places = np.flatnonzero(fit)
         if len(places):
             shares[i, places[np.argmin(arrays.delay_s[i, places])]] = 1.0

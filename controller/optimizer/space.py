@@ -23,7 +23,7 @@ class SearchSpace:
     ids : (D,) positions in the instance's own arrays.
     allowed : (I, D) whether a type may be routed there at all; never where its rate is zero (see ``idle_types``).
     route_usd, compute, memory : (I, D) price, and replicas taken of constraints 4 and 5, if all of type i goes there.
-    excess : (Q, I, D) mean constraints that Σ excess·x <= 0 must keep: E - ε, and (D - Δ)/Δ where Δ is an average.
+    excess : (Q, I, D) mean constraints that Σ excess·x <= 0 must keep: ``mean_excess`` of the instance.
     unmet_usd, max_unmet, token_usd : (I,) penalty of shedding all, ζ_i, token storage that the budget counts.
     rent_usd, start_usd : (D,) of each replica, of each replica started. ``open_usd``: stored weights, once.
     incumbent, cap : (D,) r⁰, and the most replicas that are of use or fit.
@@ -112,7 +112,7 @@ class SearchSpace:
         budget_usd = np.inf if instance.budget_usd is None else instance.budget_usd
         storage_gb = np.inf if instance.storage_gb is None else instance.storage_gb
         idle = arrays.queries_per_s <= 0
-        excess = mean_excess(instance)
+        excess = arrays.mean_excess
         allowed = _usable(excess, arrays.fast_enough) & ~idle[:, None]
 
         room_usd = np.maximum(budget_usd - arrays.weights_storage_usd, 0.0)
@@ -159,17 +159,6 @@ class SearchSpace:
             shortfall_usd=10.0 * float(worst_usd) + 1.0,
             idle_types=idle,
         )
-
-
-def mean_excess(instance: Instance) -> Floats:
-    """Return (Q, I, D): E - ε, and where the delay SLO is an average also (D - Δ)/Δ; rounding taken as zero."""
-    arrays = instance.arrays
-    excess = [arrays.error - arrays.error_slo[:, None]]
-    if instance.delay_slo == "average":
-        excess.append(arrays.delay_s / arrays.delay_slo_s[:, None] - 1.0)
-    stacked = np.stack(excess)
-    stacked[np.abs(stacked) <= _ROUNDING] = 0.0
-    return stacked
 
 
 def _usable(excess: Floats, fast_enough: Bools) -> Bools:

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from controller.domain.arrays import Ints
+from controller.domain.cost import price
 from controller.domain.evaluate import evaluate_arrays
+from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
 from controller.optimizer.highs import run_highs
 from controller.optimizer.program import Program
-from controller.optimizer.reroute import reroute
+from controller.optimizer.reroute import reroute, within_limits
 from controller.optimizer.routing import route
 from controller.optimizer.simplex import maximize
 from controller.optimizer.space import SearchSpace
@@ -96,6 +99,48 @@ def test_a_plan_in_a_world_that_lost_its_gpus_is_cut_to_what_there_is() -> None:
     result = reroute(fewer, plan)
     assert result.plan is not None
     assert 0 < result.plan.gpus < plan.gpus
+
+
+def _a_fleet() -> tuple[Instance, Ints]:
+    """Return an instance without limits, and the replicas of a plan for it."""
+    name = "paper-s3-x10"
+    instance = load_instance(DATA / "instances" / f"{name}.json")
+    replicas, _ = load_plan(DATA / "plans" / f"{name}.json").arrays(instance)
+    return replace(instance, budget_usd=None, storage_gb=None), replicas
+
+
+def test_a_fleet_that_keeps_all_limits_stays_as_it_is() -> None:
+    instance, replicas = _a_fleet()
+    assert (within_limits(instance, replicas) == replicas).all()
+
+
+def test_a_fleet_that_costs_more_than_the_budget_is_cut() -> None:
+    instance, replicas = _a_fleet()
+    nothing = np.zeros((instance.arrays.num_types, instance.arrays.num_deployments))
+    budget_usd = 0.7 * price(instance.arrays, replicas, nothing).budgeted_usd
+    kept = within_limits(replace(instance, budget_usd=budget_usd), replicas)
+    assert 0 < price(instance.arrays, kept, nothing).budgeted_usd <= budget_usd
+
+
+def test_a_fleet_of_which_the_weights_need_more_storage_than_there_is_is_cut() -> None:
+    instance, replicas = _a_fleet()
+    weights_gb = instance.arrays.weights_gb
+    storage_gb = 0.7 * float(weights_gb @ (replicas > 0))
+    kept = within_limits(replace(instance, storage_gb=storage_gb), replicas)
+    assert 0 < float(weights_gb @ (kept > 0)) <= storage_gb
+
+
+def test_of_two_configurations_of_a_pair_one_stays() -> None:
+    instance, replicas = _a_fleet()
+    pair = instance.arrays.pair
+    open_ = np.flatnonzero(replicas)
+    others = [d for d in range(len(pair)) if pair[d] in pair[open_] and d not in open_]
+    replicas[others[0]] = 1
+    kept = within_limits(instance, replicas)
+    assert (
+        np.bincount(pair[kept > 0], minlength=pair.max() + 1)
+        == np.isin(np.arange(pair.max() + 1), pair[open_])
+    ).all()
 
 
 def test_a_plan_for_models_that_are_gone_is_what_is_left_of_it() -> None:

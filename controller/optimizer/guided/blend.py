@@ -29,39 +29,43 @@ class Blends:
 
 
 class BlendsOfSets:
-    """The blends within N sets: ``excess`` (N, K, M) of their members, for the M types that may be blended."""
+    """The blends within N sets: ``excess`` (N, K, M) of their members, for the M types that may be blended.
+
+    There are Q combinations of a set, a type and a member over the limit that others can make up for. Those of the
+    same *place*, a type in a set, stand together.
+    """
 
     def __init__(self, types: Ints, excess: Floats) -> None:
-        #: Q combinations of a set, a member over the limit, and a type that others can make up for.
-        self._n, self._high, m = np.nonzero((excess > 0) & (excess < 0).any(axis=1, keepdims=True))
-        self._i = types[m]
-        most, least = excess[self._n, self._high, m][:, None], excess[self._n, :, m]
+        set_type_high = ((excess > 0) & (excess < 0).any(axis=1, keepdims=True)).transpose(0, 2, 1)
+        n, m, high = np.nonzero(set_type_high)
+        most, least = excess[n, high, m][:, None], excess[n, :, m]
         can = least < 0
         #: (Q, K) the share of the member over the limit, beside each other one; and what bars those that are no blend.
         self._part = np.where(can, least / np.where(can, least - most, 1.0), 0.0)
         self._bar = np.where(can, 0.0, _BARRED)
+        self._n, self._i, self._high = n, types[m], high
+        is_first = np.diff(n * excess.shape[2] + m, prepend=-1) > 0
+        self._first_of_place, self._place = np.flatnonzero(is_first), np.cumsum(is_first) - 1
 
     def improve(self, unit: Floats, value: Floats, share: Floats) -> None:
-        """Put blends into ``value`` (N, I) and ``share`` (N, K, I) where they are cheaper than one member alone.
-
-        Only where a member over the limit is cheaper than the best one alone a blend can be: the other part of it
-        is at least as dear as that.
-        """
-        high_usd = unit[self._n, self._high, self._i]
-        q = np.flatnonzero(high_usd < value[self._n, self._i])
-        if not len(q):
+        """Put blends into ``value`` (N, I) and ``share`` (N, K, I) where they are cheaper than one member alone."""
+        if not len(self._n):
             return
-        n, i, part = self._n[q], self._i[q], self._part[q]
-        own = unit[n, :, i]
-        usd = part * (high_usd[q][:, None] - own)
-        usd += own
-        usd += self._bar[q]
+        _, size, num_types = unit.shape
+        usd = unit.transpose(0, 2, 1).reshape(-1, size).take(self._n * num_types + self._i, axis=0)
+        more = usd[np.arange(len(usd)), self._high][:, None] - usd
+        more *= self._part
+        usd += more
+        usd += self._bar
         low = usd.argmin(axis=1)
-        usd, part = (array[np.arange(len(q)), low] for array in (usd, part))
-        np.minimum.at(value, (n, i), usd)
-        best = np.flatnonzero(usd <= value[n, i])
-        best = best[np.unique(n[best] * value.shape[1] + i[best], return_index=True)[1]]  # one of those alike
-        n, i, low, part, high = n[best], i[best], low[best], part[best], self._high[q[best]]
+        least = usd[np.arange(len(usd)), low]
+        first = self._first_of_place
+        of_place = np.minimum.reduceat(least, first)
+        of_place[of_place >= value[self._n[first], self._i[first]]] = -np.inf
+        q = np.flatnonzero(least == of_place[self._place])
+        q = q[np.diff(self._place[q], prepend=-1) > 0]  # one of those alike
+        n, i, low, high, part = self._n[q], self._i[q], low[q], self._high[q], self._part[q, low[q]]
+        value[n, i] = least[q]
         share[n, :, i] = 0.0
         share[n, low, i] = 1.0 - part
         share[n, high, i] = part
