@@ -13,6 +13,7 @@ from itertools import groupby
 
 import numpy as np
 
+from controller.domain.arrays import DELAY_SLO_TOLERANCE
 from controller.domain.instance import Instance
 from controller.optimizer.highs import run_highs
 from controller.optimizer.limits import Limit, demanding, limits_of, only_demanding
@@ -147,7 +148,8 @@ def _unfit(instance: Instance, i: int) -> str | None:
     name = query_type.name
     if not arrays.num_deployments:
         return f"{name}: the weights of no model fit in the memory of any GPU configuration"
-    fast, exact = arrays.delay_s[i] <= arrays.delay_slo_s[i] * (1 + 1e-9), arrays.mean_excess[0, i] <= 0
+    fast = arrays.delay_s[i] <= arrays.delay_slo_s[i] * (1 + DELAY_SLO_TOLERANCE)
+    exact = arrays.mean_excess[0, i] <= 0
     if not fast.any():
         d = int(np.argmin(arrays.delay_s[i]))
         return (

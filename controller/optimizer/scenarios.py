@@ -217,7 +217,7 @@ def _opened(
     if lost_usd[i] <= 0:
         return
     free = ~np.isin(arrays.pair, arrays.pair[replicas > 0])
-    fit = arrays.fast_enough[i] & (arrays.error[i] <= arrays.error_slo[i]) & free & (arrays.replicas_cap >= 1)
+    fit = arrays.fast_enough[i] & (arrays.mean_excess[0, i] <= 0) & free & (arrays.replicas_cap >= 1)
     order = np.argsort(
         np.where(fit, arrays.rent_usd * arrays.compute_load[i] + arrays.route_usd[i], np.inf), kind="stable"
     )

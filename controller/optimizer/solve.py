@@ -24,7 +24,6 @@ from controller.optimizer.memory import SolverMemory
 from controller.optimizer.multi_start import multi_start, rerouted
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import add_lower_bound
-from controller.optimizer.reroute import within_limits
 from controller.optimizer.result import Result
 from controller.optimizer.routing import place_idle_types
 from controller.optimizer.scenarios import ExpectedCost, Scenarios, improve
@@ -32,6 +31,7 @@ from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 from controller.optimizer.stop import StopRule
+from controller.optimizer.within_limits import within_limits
 
 _FALLBACK_GAP = 0.01
 

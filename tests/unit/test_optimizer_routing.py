@@ -14,10 +14,11 @@ from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
 from controller.optimizer.highs import run_highs
 from controller.optimizer.program import Program
-from controller.optimizer.reroute import reroute, within_limits
+from controller.optimizer.reroute import reroute
 from controller.optimizer.routing import route
 from controller.optimizer.simplex import maximize
 from controller.optimizer.space import SearchSpace
+from controller.optimizer.within_limits import within_limits
 
 DATA = Path(__file__).parents[1] / "data"
 NAMES = [
@@ -137,10 +138,45 @@ def test_of_two_configurations_of_a_pair_one_stays() -> None:
     others = [d for d in range(len(pair)) if pair[d] in pair[open_] and d not in open_]
     replicas[others[0]] = 1
     kept = within_limits(instance, replicas)
-    assert (
-        np.bincount(pair[kept > 0], minlength=pair.max() + 1)
-        == np.isin(np.arange(pair.max() + 1), pair[open_])
-    ).all()
+    assert sorted(pair[kept > 0]) == sorted(set(pair[open_]))
+
+
+def _of_no_use(instance: Instance) -> Ints:
+    """Return the deployments that may serve nobody."""
+    arrays = instance.arrays
+    return np.flatnonzero(~(arrays.fast_enough & (arrays.mean_excess[0] <= 0)).any(axis=0))
+
+
+def test_of_two_configurations_of_a_pair_the_one_of_more_use_stays() -> None:
+    instance, replicas = _a_fleet()
+    pair, fleet = instance.arrays.pair, replicas.copy()
+    others = [d for d in _of_no_use(instance) if pair[d] in pair[replicas > 0]]
+    assert others
+    fleet[others[0]] = 5
+    assert (within_limits(instance, fleet) == replicas).all()
+
+
+def test_what_is_of_no_use_is_cut_first() -> None:
+    instance, replicas = _a_fleet()
+    pair, fleet = instance.arrays.pair, replicas.copy()
+    nothing = np.zeros((instance.arrays.num_types, instance.arrays.num_deployments))
+    budget_usd = price(instance.arrays, replicas, nothing).budgeted_usd
+    fleet[next(d for d in _of_no_use(instance) if pair[d] not in pair[replicas > 0])] = 1
+    assert (within_limits(replace(instance, budget_usd=budget_usd), fleet) == replicas).all()
+
+
+def test_no_more_replicas_are_cut_than_a_tier_lacks_gpus() -> None:
+    instance, replicas = _a_fleet()
+    tier, gpus = instance.arrays.tier, instance.arrays.gpus
+    d = int(np.argmax(replicas))
+    replicas = np.where(np.arange(len(replicas)) == d, 5, 0)
+    tiers = tuple(
+        replace(one, available=int(3 * gpus[d]) if k == tier[d] else None)
+        for k, one in enumerate(instance.gpu_tiers)
+    )
+    kept = within_limits(replace(instance, gpu_tiers=tiers), replicas)
+    assert kept[d] == 3
+    assert kept.sum() == 3
 
 
 def test_a_plan_for_models_that_are_gone_is_what_is_left_of_it() -> None:

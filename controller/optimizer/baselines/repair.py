@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats
-from controller.optimizer.reroute import within_limits
 from controller.optimizer.routing import route
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
+from controller.optimizer.within_limits import within_limits
 
 MOST_REPLICAS = 1e9
 
