@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,7 @@ Status = Literal["optimal", "feasible", "infeasible"]
 
 PROVED_GAP = 1e-9
 """A plan counts as optimal where no cheaper one can exist by more than this, relative to its cost."""
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,10 @@ class Result:
             broken = "; ".join(str(check) for check in evaluation.violations)
             raise SolverRejectedError(f"the plan of method {method!r} breaks constraints: {broken}")
         objective = evaluation.cost.total_usd
+        if _is_above(lower_bound_usd, objective, method):
+            lower_bound_usd, proved = None, False  # a plan is no worse for what is wrong about its bound
         if lower_bound_usd is not None:
-            lower_bound_usd = min(lower_bound_usd, objective)  # no more than rounding apart
+            lower_bound_usd = min(lower_bound_usd, objective)
         if proved:
             lower_bound_usd = objective if lower_bound_usd is None else lower_bound_usd
         gap = None if lower_bound_usd is None else relative_gap(objective, lower_bound_usd)
@@ -127,3 +131,12 @@ class Result:
             conflict=conflict,
             iterations=iterations,
         )
+
+
+def _is_above(lower_bound_usd: float | None, objective_usd: float, method: str) -> bool:
+    """Whether a bound is above a plan's cost by more than rounding, which is a defect of the method."""
+    if lower_bound_usd is None or lower_bound_usd <= objective_usd + _ROUNDING * max(abs(objective_usd), 1.0):
+        return False
+    said = f"the bound of method {method!r}, {lower_bound_usd!r} USD, is above its plan's cost of {objective_usd!r}"
+    warnings.warn(said, RuntimeWarning, stacklevel=3)
+    return True

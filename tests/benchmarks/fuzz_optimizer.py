@@ -8,6 +8,7 @@ solve is given to start from is never made worse. Anything else is a finding, to
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -176,6 +177,7 @@ def _out_of_order(results: dict[str, Result]) -> list[str]:
 )
 def main(count: int, first: int, methods: tuple[str, ...], slow_s: float) -> None:
     """Solve random instances with every method; print what is wrong, and exit with 1 if anything is."""
+    warnings.simplefilter("error")
     wrong: Counter[str] = Counter()
     began_s = time.process_time()
     for seed in range(first, first + count):

@@ -172,3 +172,17 @@ def test_a_result_is_optimal_only_where_that_is_proved() -> None:
     assert status(lower_bound_usd=cost * 0.9999) == "feasible"
     assert status(lower_bound_usd=cost) == "optimal"
     assert status(lower_bound_usd=cost * 0.9999, proved=True) == "optimal"
+
+
+def test_a_bound_above_the_plans_cost_is_no_bound_and_proves_nothing() -> None:
+    instance = load_instance(DATA / "instances" / "paper-s3-x10.json")
+    plan = load_plan(DATA / "plans" / "paper-s3-x10.json")
+    cost = Result.of_plan(instance, plan, method="m", runtime_s=0.0).objective_usd
+    assert cost is not None
+    rounded = Result.of_plan(instance, plan, method="m", runtime_s=0.0, lower_bound_usd=cost * (1 + 1e-8))
+    assert (rounded.lower_bound_usd, rounded.status) == (cost, "optimal")
+    with pytest.warns(RuntimeWarning, match="the bound of method 'm'"):
+        wrong = Result.of_plan(
+            instance, plan, method="m", runtime_s=0.0, lower_bound_usd=cost * 1.001, proved=True
+        )
+    assert (wrong.lower_bound_usd, wrong.gap, wrong.status) == (None, None, "feasible")
