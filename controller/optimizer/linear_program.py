@@ -13,7 +13,7 @@ from controller.errors import SolverCrashError
 
 _FEASIBILITY = 1e-9
 _STATUS = highspy.HighsModelStatus
-_NOTHING_BELOW = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible, _STATUS.kObjectiveBound)
+_INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)  # unbounded none is
 
 
 class LinearProgram:
@@ -31,24 +31,23 @@ class LinearProgram:
         self._lp.setOptionValue("primal_feasibility_tolerance", _FEASIBILITY)
         self._lp.passModel(model)
 
-    def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
+    def solve(self, lower: Floats, upper: Floats) -> float:
         """Return the least objective with the changing columns between ``lower`` and ``upper`` (n,).
 
-        inf where nothing is feasible, and where nothing is below ``below``, which is told sooner than what there is.
+        inf where nothing is feasible.
 
         Raises
         ------
         SolverCrashError : where HiGHS does not decide it.
         """
         self._lp.changeColsBounds(len(self.changing), self.changing, lower, upper)
-        self._lp.setOptionValue("objective_bound", below)
         self._lp.run()
         status = self._lp.getModelStatus()
-        if status != _STATUS.kOptimal and status not in _NOTHING_BELOW:
+        if status != _STATUS.kOptimal and status not in _INFEASIBLE:
             self._lp.clearSolver()  # the last basis may lead nowhere
             self._lp.run()
             status = self._lp.getModelStatus()
-        if status in _NOTHING_BELOW:
+        if status in _INFEASIBLE:
             return math.inf
         if status != _STATUS.kOptimal:
             raise SolverCrashError(f"HiGHS left a linear program {status.name}")

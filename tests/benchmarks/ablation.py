@@ -1,8 +1,9 @@
 """``python -m tests.benchmarks.ablation``: what AGH's plans cost without each of its mechanisms beyond the paper's own.
 
-Every row leaves one of them out and solves the same instances again, cold and warm; a mechanism that changes nothing
-should go. Gaps are to the cheapest plan that is known or that any row has found. Beside each stands by how much it is
-above the row that leaves nothing out, and the standard error of that: what is within two of them is noise.
+Every row leaves one of them out and solves the same instances again: cold; *warm*, rates have moved by a tenth since
+the last solve; and *back*, by half, and then to where they were. A mechanism that changes nothing should go. Gaps are
+to the cheapest plan that is known or that any row has found. Beside each stands by how much it is above the row that
+leaves nothing out, and the standard error of that: what is within two of them is noise.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
 from controller.optimizer.guided import breeding, guided, neighbourhoods, population, restricted
+from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
-from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
@@ -53,7 +54,8 @@ _OTHERS = tuple(
 """Instances of the same families beside the shared ones; budgets are tight in more of them."""
 _FAR = 0.05
 """Gaps are cut off here: one plan that sheds what should be served would outweigh all others."""
-_WARM_S, _WARM_SPREAD = 0.1, 0.1
+_WARM_S, _WARM_SPREAD, _AWAY_SPREAD, _BACK_SPREAD = 0.1, 0.1, 0.5, 0.02
+_WARM, _BACK = (f"{title} {_WARM_S:g} s" for title in ("warm", "back"))
 
 Change = tuple[object, str, Any]
 
@@ -84,24 +86,19 @@ def _not_fixed(
     return lower, upper
 
 
-def _to_the_end(program: LinearProgram, lower: Floats, upper: Floats, below: float = math.inf) -> float:
-    return least(program, lower, upper)
+def _only_count(reach: Reach, took_s: float, *, solved: bool, improved: bool) -> None:
+    reach._misses = 0 if improved else reach._misses + 1
 
 
 def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
-settle, least = Population.settle, LinearProgram.solve
+settle = Population.settle
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
         "breeding": ((guided.Hunt, "breed", _no_turn),),
-        "strangers": ((population, "_STRANGERS", 0),),
-        "likelihood by reduced cost": (
-            (guided.Hunt, "_likelihood", lambda hunt: np.ones(len(hunt.candidates))),
-        ),
-        "leaving out idle members": ((Population, "_has_idle_member", lambda *_: False),),
         "the relaxation's prices of capacity": ((OpenSets, "_capacity_price", _fixed_share),),
         "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
@@ -111,6 +108,14 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
+        "refined estimates": ((population, "_REFINED", 0),),
+        "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
+        "sets by fractions, too, where limits bind": (
+            (Population, "_is_limited", property(lambda _: False, lambda *_: None)),
+        ),
+        "several turns of breeding first": ((guided, "_FIRST_TURNS", 1),),
+        "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
+        "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
         "upgrades in breeding": ((breeding, "_KINDS", (0.55, 0.0, 0.3, 0.15)),),
         "upgrades in MILPs": ((neighbourhoods, "_UPGRADES", 0.0),),
         "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
@@ -118,8 +123,6 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "rows x <= w": ((restricted, "_ROUNDS", 0),),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
-        "programs that end at the limit": ((LinearProgram, "solve", _to_the_end),),
-        "a MILP before breeding": ((guided, "_EARLY_FROM_S", math.inf),),
         "greedy plan to start from": ((guided, "_GREEDY_SHARE", 0.0),),
         "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),
@@ -131,12 +134,13 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An instance, the solve before it if it is warm, and the time that there is."""
+    """An instance and the time that there is; the solve before it and by how much rates move then, if it is warm."""
 
     title: str
     instance: Instance
-    before: Result | None
     limit_s: float
+    before: Result | None = None
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +169,12 @@ def tasks(limits_s: tuple[float, ...], only: str) -> tuple[Task, ...]:
     found: list[Task] = []
     for name, (instance, _) in instances().items():
         if only in name:
-            found += [Task(f"{limit_s:g} s", instance, None, limit_s) for limit_s in limits_s]
+            found += [Task(f"{limit_s:g} s", instance, limit_s) for limit_s in limits_s]
             short = of_a_tick(instance)
-            found.append(Task(f"warm {_WARM_S:g} s", short, timed(short, 1.0).result, _WARM_S))
+            before = timed(short, 1.0).result
+            away = timed(moved(short, before, _AWAY_SPREAD, 0), _WARM_S, after=before).result
+            found.append(Task(_WARM, short, _WARM_S, before, _WARM_SPREAD))
+            found.append(Task(_BACK, short, _WARM_S, away, _BACK_SPREAD))
     return tuple(found)
 
 
@@ -182,7 +189,7 @@ def without(mechanism: str, limits_s: tuple[float, ...], only: str, seeds: int) 
             for seed in range(seeds):
                 instance = task.instance
                 if task.before is not None:
-                    instance = moved(instance, task.before, _WARM_SPREAD, seed)
+                    instance = moved(instance, task.before, task.spread, seed)
                 key = (task.title, instance.name, seed)
                 result = timed(instance, task.limit_s, seed=seed, after=task.before).result
                 usd[key] = math.inf if result.objective_usd is None else result.objective_usd
@@ -210,7 +217,7 @@ def cheapest_of(rows: Sequence[Row]) -> dict[tuple[str, str, int], float]:
 
     def place(key: tuple[str, str, int]) -> tuple[str, ...]:
         title, name, seed = key
-        return (title, name, str(seed)) if title.startswith("warm") else (name,)
+        return (title, name, str(seed)) if title in (_WARM, _BACK) else (name,)
 
     for row in rows:
         for key, usd in row.usd.items():

@@ -100,15 +100,6 @@ def test_only_what_is_cheaper_by_the_gap_is_looked_for(seed: int, part: float, g
         assert optimum >= tree.objective * (1 - gap) * (1 - 1e-7)
 
 
-@given(st.integers(0, 10**6), st.floats(0.5, 1.5))
-def test_a_program_is_told_apart_by_the_limit_alone(seed: int, part: float) -> None:
-    program, upper = covering(seed, 3, 5)
-    least = program.solve(np.zeros(3), upper)
-    limit = part * least
-    told = program.solve(np.zeros(3), upper, limit)
-    assert told == pytest.approx(least, rel=1e-9) if limit > least else told >= limit * (1 - 1e-9)
-
-
 @given(st.integers(0, 10**6), st.integers(3, 6), st.integers(1, 3), st.floats(1.0, 1.2))
 def test_what_reduced_costs_rule_out_was_no_part_of_the_optimum(
     seed: int, whole: int, parts: int, part: float

@@ -30,8 +30,8 @@ class Rounded(LinearProgram):
     def __init__(self, program: LinearProgram) -> None:
         self.__dict__.update(program.__dict__)
 
-    def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
-        return super().solve(lower, upper, below) - (0.0 if (lower == upper).all() else 1e-8)
+    def solve(self, lower: Floats, upper: Floats) -> float:
+        return super().solve(lower, upper) - (0.0 if (lower == upper).all() else 1e-8)
 
     def solution(self) -> tuple[Floats, Floats]:
         values, reduced = super().solution()
@@ -45,11 +45,11 @@ class Crashing(LinearProgram):
         self.__dict__.update(program.__dict__)
         self.left = after
 
-    def solve(self, lower: Floats, upper: Floats, below: float = math.inf) -> float:
+    def solve(self, lower: Floats, upper: Floats) -> float:
         self.left -= 1
         if self.left < 0:
             raise SolverCrashError("HiGHS left a linear program kUnknown")
-        return super().solve(lower, upper, below)
+        return super().solve(lower, upper)
 
 
 def test_a_value_a_hair_over_its_bound_is_no_reason_to_branch_forever() -> None:

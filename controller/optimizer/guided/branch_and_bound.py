@@ -134,7 +134,7 @@ class BranchAndBound:
     def _descend(self, node: _Node) -> _Node | None:
         """Solve a node; return the side of its branch to go on with, or None where the dive ends."""
         lower, upper = node.lower, node.upper
-        bound = self._program.solve(lower, upper, self._cutoff)
+        bound = self._program.solve(lower, upper)
         if node.branch is not None:
             self._costs.note(*node.branch, min(bound, self._cutoff) - node.bound)
         if bound >= self._cutoff:
@@ -154,7 +154,7 @@ class BranchAndBound:
     def _take(self, values: Floats, objective: float, whole: Floats, *, exact: bool) -> None:
         """Keep a solution; where its whole numbers are a little off, the one with the numbers that they are near."""
         if not exact:
-            objective = self._program.solve(whole, whole, self._cutoff)
+            objective = self._program.solve(whole, whole)
             if objective >= self._cutoff:
                 return
             values, _ = self._program.solution()
@@ -185,7 +185,7 @@ class BranchAndBound:
         for k in order[unknown[order]][: self._looks].tolist():
             n = int(at[k])
             sides = _sides(n, whole, lower, upper)
-            bounds = [self._program.solve(*side, self._cutoff) for side in sides]
+            bounds = [self._program.solve(*side) for side in sides]
             for side, usd in enumerate(bounds):
                 rises[side, k] = max(min(usd, self._cutoff) - bound, 0.0)
                 self._costs.note(n, side, distance[side, k], rises[side, k])

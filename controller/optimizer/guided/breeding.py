@@ -1,4 +1,4 @@
-"""New sets of open deployments from known ones: exchange, upgrade, open or close a deployment; or drawn at random.
+"""New sets of open deployments from known ones: exchange, upgrade, open or close a deployment.
 
 GH's and AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one
 consolidates, and an upgrade (M3) exchanges it for another parallelism of its model on its tier.
@@ -16,7 +16,6 @@ from controller.optimizer.guided.open_set import OpenSets
 _EXCHANGE, _UPGRADE, _OPEN, _CLOSE = range(4)
 _KINDS = (0.44, 0.2, 0.24, 0.12)
 _RANK_SCALE = 1 / 3
-_FEWEST, _MOST = 2, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +41,10 @@ class PricedSets:
 
 
 class Breeder:
-    """Makes sets of the candidates of ``sets``; ``likelihood`` (n,) says how likely each of them is to be drawn."""
+    """Makes sets of the candidates of ``sets``."""
 
-    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
+    def __init__(self, sets: OpenSets) -> None:
         self._sets, self._none = sets, sets.num_candidates
-        self._likelihood = likelihood / likelihood.sum()
         pair = sets.pair[: self._none]  # in order, as candidates are
         self._first_of_pair = np.searchsorted(pair, pair, side="left")
         self._count_of_pair = np.searchsorted(pair, pair, side="right") - self._first_of_pair
@@ -57,13 +55,6 @@ class Breeder:
         shape = (len(rows), len(sets.limit))
         return self._tidy(rows, sets.first_capacity_usd[rows], np.broadcast_to(sets.first_limit_usd, shape))
 
-    def strangers(self, count: int, random: np.random.Generator) -> PricedSets:
-        """Return ``count`` sets of a few members drawn at random."""
-        size = random.integers(_FEWEST, _MOST + 1, count)
-        rows = self._drawn(random, (count, _MOST))
-        rows[np.arange(_MOST) >= size[:, None]] = self._none
-        return self.first(rows)
-
     def children(self, parents: PricedSets, count: int, random: np.random.Generator) -> PricedSets:
         """Return ``count`` sets made from ``parents``, the better ones of which come first and have more of them."""
         rank = random.exponential(_RANK_SCALE * len(parents), count).astype(np.int64)
@@ -71,7 +62,7 @@ class Breeder:
         size = (chosen.rows < self._none).sum(axis=1)
         place = (random.random(count) * size).astype(np.int64)
         kind = random.choice(len(_KINDS), count, p=_KINDS)
-        newcomer = np.where(kind == _CLOSE, self._none, self._drawn(random, (count,)))
+        newcomer = np.where(kind == _CLOSE, self._none, random.integers(self._none, size=count))
         at = np.flatnonzero(kind == _UPGRADE)
         other = self._other_of_pair(chosen.rows[at, place[at]], random)
         newcomer[at] = np.where(other < self._none, other, newcomer[at])
@@ -91,10 +82,6 @@ class Breeder:
         step = 1 + (random.random(len(members)) * (count - 1)).astype(np.int64)
         other: Ints = np.where(count > 1, first + (members - first + step) % count, self._none)
         return other
-
-    def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
-        drawn: Ints = random.choice(self._none, shape, p=self._likelihood)
-        return drawn
 
     def _one_of_each_pair(self, rows: Ints) -> Ints:
         """Return sets (N, K) in which of two members of one pair the later one stays."""

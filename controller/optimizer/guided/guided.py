@@ -14,7 +14,7 @@ from itertools import chain, cycle
 
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.branch_and_bound import Effort
@@ -35,11 +35,9 @@ _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
-_LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
 _FIRST_TURNS, _FIRST_TURNS_PER_S = 3, 3
-_EARLY_FROM_S, _EARLY_SIZE = 0.5, 10
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
@@ -101,7 +99,7 @@ class Hunt:
         chosen += self.past
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
-        self.population = Population(self.sets, self._likelihood())
+        self.population = Population(self.sets)
         self.neighbourhoods = Neighbourhoods(search, relaxation, self.population, self.candidates)
         self.rounds: Iterator[Callable[[], None]] = cycle([self.decide, self.breed])
         self.turns: Iterator[Callable[[], None]] = chain(self._first_turns(), self.rounds)
@@ -114,49 +112,29 @@ class Hunt:
         return self.search.stop.remaining_s() - self.reserve_s
 
     def _first_turns(self) -> list[Callable[[], None]]:
-        """Return what comes before the rounds: sets are bred first, which is worth more the more time there is.
-
-        Where there is time enough, a tiny MILP comes before that: good sets are bred from good ones.
-        """
-        breed = [self.breed] * max(round(min(_FIRST_TURNS_PER_S * self.total_s, _FIRST_TURNS)), 1)
-        return breed if self.total_s < _EARLY_FROM_S else [self.begin_small, *breed]
-
-    def _starts(self) -> Iterator[Ints]:
-        """Yield the sets that are at hand: those of plans, and what the relaxation uses."""
-        starts = [] if self.search.best is None else [self.search.best.open]
-        starts += [*self.past, *(np.flatnonzero(self.relaxation.weights > least) for least in _START_WEIGHTS)]
-        for start in starts:
-            if len(start):
-                yield np.searchsorted(self.candidates, self._one_of_each_pair(start))
-
-    def _likelihood(self) -> Floats:
-        """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
-        reduced = self.relaxation.reduced_usd[self.candidates]
-        scale = max(_LIKELY * min(self.relaxation.value_usd, self.search.best_usd), 1e-9)
-        likelihood: Floats = np.exp(-np.minimum(reduced / scale, 30.0)) + _UNLIKELY
-        return likelihood
+        """Return what comes before the rounds: sets are bred first, which is worth more the more time there is."""
+        return [self.breed] * max(round(min(_FIRST_TURNS_PER_S * self.total_s, _FIRST_TURNS)), 1)
 
     def begin(self) -> None:
-        """See what deployments are good for that are at hand: those of a plan, or those that the relaxation uses."""
-        search, weights = self.search, self.relaxation.weights
+        """See what the sets at hand are good for: those of plans, and what the relaxation uses."""
+        search = self.search
+        used = [self._most_used(least) for least in _START_WEIGHTS]
+        plans = [] if search.best is None else [search.best.open]
+        for start in (*plans, *self.past):
+            self._price(tuple(start.tolist()))
         if search.initial and search.best is not None and len(search.best.open):
-            self._price(tuple(search.best.open.tolist()))
             # What the plan that is known lacks is seldom one exchange.
             self.turns = chain([self.decide], self.rounds)
         else:
-            used = self._one_of_each_pair(np.flatnonzero(weights > _START_WEIGHTS[-1]))
-            self._price(tuple(np.sort(used).tolist()))
-        self.population.begin(self._starts(), search.best_usd)
+            self._price(tuple(used[-1].tolist()))
+        starts = (np.searchsorted(self.candidates, start) for start in used if len(start))
+        self.population.begin(starts, search.best_usd)
         if self.neighbourhoods.live().sum() <= self.reach.size:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
         """Do one more thing: breed sets, or solve a MILP."""
         next(self.turns)()
-
-    def begin_small(self) -> None:
-        """Solve a MILP over the few most promising deployments."""
-        self._milp(self.neighbourhoods.first(_EARLY_SIZE), self.reach.slice_s)
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
@@ -173,7 +151,7 @@ class Hunt:
         """Take over a bound if it is higher than the one there is."""
         search = self.search
         if search.best_usd < math.inf:
-            search.lower_bound_usd = max(search.lower_bound_usd or 0.0, min(usd, search.best_usd))
+            search.lower_bound_usd = max(search.lower_bound_usd or 0.0, usd)
 
     def breed(self) -> None:
         """Make new sets from the best ones, some generations long, and find out what the best new sets really cost."""
@@ -187,11 +165,13 @@ class Hunt:
             self._price_sets()
         search.iterations += 1
 
-    def _one_of_each_pair(self, start: Ints) -> Ints:
-        """Return the deployments of a start, not too many, that the relaxation uses the most."""
-        space = self.search.space
-        start = start[np.argsort(-self.relaxation.weights[start], kind="stable")]
-        return start[np.sort(np.unique(space.pair[start], return_index=True)[1])][:_START_SIZE]
+    def _most_used(self, least: float) -> Ints:
+        """Return the deployments, one of each pair and not too many, of which the relaxation uses over ``least``."""
+        weights = self.relaxation.weights
+        used = np.flatnonzero(weights > least)
+        used = used[np.argsort(-weights[used], kind="stable")]
+        of_pair = np.sort(np.unique(self.search.space.pair[used], return_index=True)[1])
+        return np.sort(used[of_pair][:_START_SIZE])
 
     def _price_sets(self) -> None:
         until_s = self.left_s() - _PROGRAMS_SHARE * self.total_s if self.limited else -math.inf

@@ -37,10 +37,6 @@ class Neighbourhoods:
         """Return (D,) whether a plan cheaper than the best one may open each deployment."""
         return not_eliminated(self._relaxation, self._search.best_usd)
 
-    def first(self, size: int) -> Ints:
-        """Return the most promising deployments."""
-        return self._order()[:size]
-
     def next(self, size: int) -> Ints:
         """Return others than the best plan's, as many as make ``size`` with those.
 

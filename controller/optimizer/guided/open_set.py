@@ -60,7 +60,9 @@ class OpenSets:
     candidates : (n,) positions in the search space, in order.
     pair, cap, high : (n + 1,) the (model, tier) pair, most replicas, and the price of capacity at which more are worth
         their rent.
-    route_usd, load : (n + 1, I) prices and replicas of routes.
+    route_usd : (n + 1, I) prices of routes.
+    load : (n + 1, I) replicas that routes fill by compute or, where all types together take up more of it, by memory:
+        by one of both, as the greater of each type's loads would rule out what neither does.
     alone : (n + 1, I) whether a type may be served by that deployment alone. ``blends``: by two of them.
     first_capacity_usd, first_limit_usd : (n + 1,) and (L,) prices to start from, by the relaxation's.
     target_usd : cost of the best plan that is known: sets above that are of no interest.
@@ -75,8 +77,9 @@ class OpenSets:
         self.alone: Bools = allowed & (excess <= 0)
         self.blends = Blends(excess, allowed)
         self.route_usd = _rows(space.route_usd, at, 0.0)
-        load = np.maximum(space.compute, space.memory)
-        self.load = np.where(allowed, _rows(load, at, 0.0), 0.0)
+        loads = [np.where(allowed, _rows(load, at, 0.0), 0.0) for load in (space.compute, space.memory)]
+        by_compute = loads[0].sum(axis=1) >= loads[1].sum(axis=1)
+        self.load = np.where(by_compute[:, None], *loads)
         self.cap = np.append(np.maximum(space.cap[at], 1.0), 0.0)
 
         self._rent, self._start = _padded(space.rent_usd[at]), _padded(space.start_usd[at])

@@ -9,7 +9,7 @@ the place of their estimates.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from controller.domain.arrays import Bools, Floats, Ints
 from controller.optimizer.guided.breeding import Breeder, PricedSets
 from controller.optimizer.guided.open_set import BARRED, Estimates, OpenSets
 
-_CHILDREN, _PARENTS, _STRANGERS = 256, 30, 40
+_CHILDREN, _PARENTS = 256, 30
 _ROUNDED, _REFINED = 64, 24
 _STEPS, _REFINING_STEPS = 3, 6
 _MOST_SETS = 50_000
@@ -29,18 +29,14 @@ Members = tuple[int, ...]
 class Population:
     """The sets met so far, and what each one costs at least.
 
-    Parameters
-    ----------
-    likelihood : (n,) how likely each candidate of ``sets`` is to be of use.
-
     Attributes
     ----------
     usd : (N,) the best estimate of each set; where it is settled, what it costs, or a number that this is not below.
     """
 
-    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
+    def __init__(self, sets: OpenSets) -> None:
         self._sets, self._none = sets, sets.num_candidates
-        self._breeder = Breeder(sets, likelihood)
+        self._breeder = Breeder(sets)
         self._is_limited = bool((sets.first_limit_usd > 0).any())
         self._met = PricedSets(
             np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)), np.zeros((0, len(sets.limit)))
@@ -48,7 +44,6 @@ class Population:
         self._load: Floats = np.zeros((0, 1))
         self.usd: Floats = np.zeros(0)
         self._relaxed_usd: Floats = np.zeros(0)
-        self._estimate_usd: Floats = np.zeros(0)
         nothing = np.zeros(0, dtype=bool)
         self._is_whole: Bools = nothing
         self._is_refined: Bools = nothing
@@ -74,7 +69,6 @@ class Population:
         parents = self._parents(below_usd)
         if len(parents):
             self._meet(self._breeder.children(self._met.at(parents), _CHILDREN, random))
-        self._meet(self._breeder.strangers(_STRANGERS, random))
         self._estimate(below_usd)
         rough = self._best_of(self._is_whole & ~self._is_refined & (self.usd < below_usd), _REFINED)
         self._relax(rough, _REFINING_STEPS)
@@ -125,27 +119,9 @@ class Population:
         return orders
 
     def _parents(self, below_usd: float) -> Ints:
-        """Return the best sets in which every member is of use."""
-        orders = [
-            list(islice((n for n in order.tolist() if not self._has_idle_member(n)), _PARENTS))
-            for order, _ in self._orders(below_usd)
-        ]
+        """Return the best sets."""
+        orders = [order[:_PARENTS].tolist() for order, _ in self._orders(below_usd)]
         return np.array(_merged(orders)[:_PARENTS], dtype=np.int64)
-
-    def _has_idle_member(self, n: int) -> bool:
-        """Whether the set is no dearer without one of its members, as it is known or by the estimates of both.
-
-        There are many such sets around each good one, and they would take the places of all others.
-        """
-        row = self._met.rows[n]
-        key = row[row < self._none].tobytes()
-        for first in range(0, len(key), row.itemsize):
-            at = self._at.get(key[:first] + key[first + row.itemsize :])
-            if at is not None and (
-                self.usd[at] <= self.usd[n] or -np.inf < self._estimate_usd[at] <= self._estimate_usd[n]
-            ):
-                return True
-        return False
 
     def _best_of(self, which: Bools, count: int) -> Ints:
         at = np.flatnonzero(which)
@@ -172,9 +148,7 @@ class Population:
         )
         self._load = np.concatenate([_wide(self._load, width, 0.0), np.zeros((len(new), width))])
         unknown, no = np.full(len(new), -np.inf), np.zeros(len(new), dtype=bool)
-        self.usd, self._relaxed_usd, self._estimate_usd = (
-            np.append(usd, unknown) for usd in (self.usd, self._relaxed_usd, self._estimate_usd)
-        )
+        self.usd, self._relaxed_usd = (np.append(usd, unknown) for usd in (self.usd, self._relaxed_usd))
         self._is_whole, self._is_refined, self._is_settled = (
             np.append(flags, no) for flags in (self._is_whole, self._is_refined, self._is_settled)
         )
@@ -183,9 +157,7 @@ class Population:
         """Leave out some of the sets: a long search meets more than it has a use for."""
         kept = np.delete(np.arange(len(self)), which)
         self._met, self._load = self._met.at(kept), self._load[kept]
-        self.usd, self._relaxed_usd, self._estimate_usd = (
-            usd[kept] for usd in (self.usd, self._relaxed_usd, self._estimate_usd)
-        )
+        self.usd, self._relaxed_usd = self.usd[kept], self._relaxed_usd[kept]
         self._is_whole, self._is_refined, self._is_settled = (
             flags[kept] for flags in (self._is_whole, self._is_refined, self._is_settled)
         )
@@ -209,7 +181,7 @@ class Population:
         met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
         self._load[at, :width] = found.load
         self._relaxed_usd[at] = np.maximum(self._relaxed_usd[at], found.usd)
-        self._take(at, found.usd)
+        self.usd[at] = np.maximum(self.usd[at], found.usd)
 
     def _round(self, at: Ints, steps: int) -> None:
         """Estimate sets with whole replicas."""
@@ -219,13 +191,8 @@ class Population:
         relaxed = Estimates(
             self.usd[at], met.capacity_usd[at, :width], met.limit_usd[at], self._load[at, :width]
         )
-        self._take(at, self._sets.whole(met.rows[at, :width], relaxed, steps))
+        self.usd[at] = np.maximum(self.usd[at], self._sets.whole(met.rows[at, :width], relaxed, steps))
         self._is_whole[at] = True
-
-    def _take(self, at: Ints, usd: Floats) -> None:
-        """Keep estimates that are better than those before."""
-        for kept in (self.usd, self._estimate_usd):
-            kept[at] = np.maximum(kept[at], usd)
 
     def _width(self, at: Ints) -> int:
         """Return how many members the largest of some sets has."""
