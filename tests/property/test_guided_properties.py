@@ -111,7 +111,7 @@ def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
     instance: Instance, data: st.DataObject, seed: int
 ) -> None:
     random, sets = np.random.default_rng(seed), over_all(instance, data)
-    breeder = Breeder(sets)
+    breeder = Breeder(sets, random.random(sets.num_candidates) + 0.01)
     parents = marked(data, sets, breeder, random)
     families = [members_of(sets, parents, n) for n in range(len(parents))]
     for n, parent in enumerate(families):
@@ -147,7 +147,7 @@ def test_an_upgrade_is_to_another_configuration_of_the_pair_where_there_is_one(
     random, sets = np.random.default_rng(seed), over_all(instance, data)
     space = sets.space
     member = data.draw(st.integers(0, space.num_deployments - 1))
-    breeder = Breeder(sets)
+    breeder = Breeder(sets, np.ones(sets.num_candidates))
     with patch.object(breeding, "_KINDS", (0.0, 1.0, 0.0, 0.0)):
         children = breeder.children(breeder.first(np.array([[member]])), 200, random)
     met = {d for n in range(len(children)) for d in members_of(sets, children, n)}
@@ -240,7 +240,7 @@ def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what
 ) -> None:
     random, sets = np.random.default_rng(seed), over_all(instance, data)
     space = sets.space
-    population = Population(sets)
+    population = Population(sets, np.ones(space.num_deployments))
     population.begin([some_set(data, space) for _ in range(3)], np.inf)
     known_usd: dict[tuple[int, ...], float] = {}
     before_usd = population.usd

@@ -41,10 +41,11 @@ class PricedSets:
 
 
 class Breeder:
-    """Makes sets of the candidates of ``sets``."""
+    """Makes sets of the candidates of ``sets``; ``likelihood`` (n,) says how likely each of them is to be drawn."""
 
-    def __init__(self, sets: OpenSets) -> None:
+    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
         self._sets, self._none = sets, sets.num_candidates
+        self._likelihood = likelihood / likelihood.sum()
         pair = sets.pair[: self._none]  # in order, as candidates are
         self._first_of_pair = np.searchsorted(pair, pair, side="left")
         self._count_of_pair = np.searchsorted(pair, pair, side="right") - self._first_of_pair
@@ -62,7 +63,8 @@ class Breeder:
         size = (chosen.rows < self._none).sum(axis=1)
         place = (random.random(count) * size).astype(np.int64)
         kind = random.choice(len(_KINDS), count, p=_KINDS)
-        newcomer = np.where(kind == _CLOSE, self._none, random.integers(self._none, size=count))
+        drawn = random.choice(self._none, count, p=self._likelihood)
+        newcomer = np.where(kind == _CLOSE, self._none, drawn)
         at = np.flatnonzero(kind == _UPGRADE)
         other = self._other_of_pair(chosen.rows[at, place[at]], random)
         newcomer[at] = np.where(other < self._none, other, newcomer[at])

@@ -14,7 +14,7 @@ from itertools import chain, cycle
 
 import numpy as np
 
-from controller.domain.arrays import Ints
+from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.branch_and_bound import Effort
@@ -35,9 +35,10 @@ _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
+_LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
-_FIRST_TURNS, _FIRST_TURNS_PER_S = 3, 3
+_FIRST_TURNS, _FIRST_TURNS_PER_S = 3, 7
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
@@ -99,7 +100,7 @@ class Hunt:
         chosen += self.past
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
-        self.population = Population(self.sets)
+        self.population = Population(self.sets, self._likelihood())
         self.neighbourhoods = Neighbourhoods(search, relaxation, self.population, self.candidates)
         self.rounds: Iterator[Callable[[], None]] = cycle([self.decide, self.breed])
         self.turns: Iterator[Callable[[], None]] = chain(self._first_turns(), self.rounds)
@@ -114,6 +115,13 @@ class Hunt:
     def _first_turns(self) -> list[Callable[[], None]]:
         """Return what comes before the rounds: sets are bred first, which is worth more the more time there is."""
         return [self.breed] * max(round(min(_FIRST_TURNS_PER_S * self.total_s, _FIRST_TURNS)), 1)
+
+    def _likelihood(self) -> Floats:
+        """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
+        reduced = self.relaxation.reduced_usd[self.candidates]
+        scale = max(_LIKELY * min(self.relaxation.value_usd, self.search.best_usd), 1e-9)
+        likelihood: Floats = np.exp(-np.minimum(reduced / scale, 30.0)) + _UNLIKELY
+        return likelihood
 
     def begin(self) -> None:
         """See what the sets at hand are good for: those of plans, and what the relaxation uses."""
