@@ -27,7 +27,10 @@ _LEAST_RISE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a search goes on: to a gap relative to its best solution, a number of nodes, or until told to stop."""
+    """How long a search goes on: to a gap relative to its best solution, a number of nodes, or until told to stop.
+
+    Nodes are linear programs of the tree, looks at sides not counted; whether to stop is asked before each.
+    """
 
     gap: float = 0.0
     nodes: int | None = None
@@ -46,14 +49,13 @@ class Tree:
     values : (columns,) of the cheapest solution; None where none is cheaper than was asked for.
     objective : of that solution; inf without one.
     bound : what no solution is below, other than the one returned or one that was not asked for.
-    solved : whether the search came to its end. ``nodes``: linear programs of the tree, looks at sides not counted.
+    solved : whether the search came to its end.
     """
 
     values: Floats | None
     objective: float
     bound: float
     solved: bool
-    nodes: int
 
 
 @dataclass(order=True, slots=True)
@@ -129,7 +131,7 @@ class BranchAndBound:
     def _tree(self, left: _Node | None) -> Tree:
         """Return what there is; ``left`` is the node where the search was told to stop, None where it has ended."""
         bounds = [] if left is None else [left.bound, *(node.bound for node in self._open)]
-        return Tree(self._values, self._objective, min([self._cutoff, *bounds]), left is None, self._nodes)
+        return Tree(self._values, self._objective, min([self._cutoff, *bounds]), left is None)
 
     def _descend(self, node: _Node) -> _Node | None:
         """Solve a node; return the side of its branch to go on with, or None where the dive ends."""
