@@ -64,7 +64,7 @@ def _fixed_share(sets: OpenSets, prices: Prices) -> Floats:
     return 0.4 * sets.high
 
 
-def _not_rounded(self: Population, at: Ints, steps: int) -> None:
+def _not_rounded(self: Population, at: Ints, steps: int, below_usd: float) -> None:
     self._is_whole[at] = True
 
 
@@ -94,7 +94,7 @@ def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
-settle = Population.settle
+settle, orders = Population.settle, Population._orders
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
@@ -114,7 +114,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "refined estimates": ((population, "_REFINED", 0),),
         "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
         "sets by fractions, too, where limits bind": (
-            (Population, "_is_limited", property(lambda _: False, lambda *_: None)),
+            (Population, "_orders", lambda population, below_usd: orders(population, below_usd)[:1]),
         ),
         "several turns of breeding first": ((guided, "_FIRST_TURNS", 1),),
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),

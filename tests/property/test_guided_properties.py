@@ -16,10 +16,11 @@ from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
 from controller.optimizer.exact import milp
 from controller.optimizer.guided import breeding
-from controller.optimizer.guided.blend import Blends
+from controller.optimizer.guided.blend import BARRED, Blends
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.breeding import Breeder, PricedSets
-from controller.optimizer.guided.open_set import BARRED, OpenSets
+from controller.optimizer.guided.estimate import estimate
+from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.routing_program import RoutingProgram
@@ -69,11 +70,11 @@ def test_no_plan_with_just_these_deployments_costs_less_than_the_estimate(
     real = cost_of_set(space, at)
     row = np.append(at, space.num_deployments)[None]  # with an empty place
     for steps in (1, 8, 30):
-        relaxed = sets.evaluate(row, steps)
+        relaxed = estimate(sets, row, steps)
         assert relaxed.usd[0] <= real * (1 + 1e-6) + 1e-6 or real == np.inf
     if relaxed.usd[0] < BARRED / 2 < np.inf and real < np.inf:
         counts = np.array([[*(data.draw(st.integers(1, int(space.cap[d]))) for d in at), 0]], dtype=float)
-        given_counts = sets.evaluate(row, 30, relaxed.capacity_usd, relaxed.limit_usd, counts)
+        given_counts = estimate(sets, row, 30, relaxed.capacity_usd, relaxed.limit_usd, counts)
         truth = cost_of_set(space, at, counts[0, :-1])
         assert given_counts.usd[0] <= truth * (1 + 1e-6) + 1e-6 or truth == np.inf
 

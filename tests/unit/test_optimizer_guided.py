@@ -16,6 +16,7 @@ from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
 from controller.optimizer.guided.branch_and_bound import Effort
+from controller.optimizer.guided.estimate import estimate
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods, by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
@@ -69,9 +70,9 @@ def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
             continue  # it is better off without one of them
         # What is left of the difference is whole replicas.
         row = np.array([[*members, sets.num_candidates]])  # with an empty place
-        estimate = sets.evaluate(row, 30)
+        relaxed = estimate(sets, row, 30)
         counts = np.append(state.replicas[list(members)], 0.0)[None]
-        usd = sets.evaluate(row, 60, estimate.capacity_usd, estimate.limit_usd, counts).usd
+        usd = estimate(sets, row, 60, relaxed.capacity_usd, relaxed.limit_usd, counts).usd
         ratios.append(float(usd[0]) / state.cost_usd())
     assert np.median(ratios) > 0.97
     assert max(ratios) <= 1.0 + 1e-6

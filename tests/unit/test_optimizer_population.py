@@ -10,6 +10,7 @@ from controller.domain.arrays import Ints
 from controller.domain.instance_file import load_instance
 from controller.optimizer.guided import population as population_module
 from controller.optimizer.guided.breeding import Breeder, PricedSets
+from controller.optimizer.guided.estimate import estimate
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.routing_program import RoutingProgram
@@ -155,8 +156,8 @@ def test_the_first_prices_of_capacity_are_nearer_than_a_part_of_a_replicas_price
     for row, members in zip(rows, chosen, strict=True):
         row[: len(members)] = members
     real = np.array([linear_program_usd(sets, members) for members in chosen])
-    at_first = sets.evaluate(rows, 1).usd / real
-    at_part = sets.evaluate(rows, 1, 0.4 * sets.high[rows]).usd / real
+    at_first = estimate(sets, rows, 1).usd / real
+    at_part = estimate(sets, rows, 1, 0.4 * sets.high[rows]).usd / real
     assert np.isfinite(real).all()
     assert max(at_first.max(), at_part.max()) <= 1.0 + 1e-6
     assert np.median(at_first) > np.median(at_part)

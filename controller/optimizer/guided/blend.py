@@ -6,7 +6,8 @@ import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
 
-_BARRED = 1e15
+BARRED = 1e15
+"""Price of what may not be."""
 
 
 class Blends:
@@ -42,7 +43,7 @@ class BlendsOfSets:
         can = least < 0
         #: (Q, K) the share of the member over the limit, beside each other one; and what bars those that are no blend.
         self._part = np.where(can, least / np.where(can, least - most, 1.0), 0.0)
-        self._bar = np.where(can, 0.0, _BARRED)
+        self._bar = np.where(can, 0.0, BARRED)
         self._n, self._i, self._high = n, types[m], high
         is_first = np.diff(n * excess.shape[2] + m, prepend=-1) > 0
         self._first_of_place, self._place = np.flatnonzero(is_first), np.cumsum(is_first) - 1

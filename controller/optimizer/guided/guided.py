@@ -168,7 +168,6 @@ class Hunt:
         for _ in range(_GENERATIONS):
             if self.left_s() <= until_s:
                 break
-            self.sets.target_usd = search.best_usd
             self.population.breed(search.random, search.best_usd)
             self._price_sets()
         search.iterations += 1

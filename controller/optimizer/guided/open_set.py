@@ -1,20 +1,6 @@
-"""What a set of open deployments costs at least: the Lagrangian of its routing problem, for many sets at once.
-
-Open the deployments of a set S, each with at least one replica; replicas beyond that may be fractions. What is left
-is a linear program over shares x and replicas r. With a price ``a_d`` on the capacity of each member, and prices λ on
-the limits that all of them share, it falls apart into types and members::
-
-    estimate(S) = max_{a, λ >= 0}  Σ_i min_x Σ_d (c_id + a_d w_id) x_id
-                                 + Σ_d min_{1 <= r <= cap} [cost_d(r, λ) - a_d r]  -  λ · limits
-
-Whatever the prices, that is a number which no plan with exactly these deployments is below; a few supergradient steps
-make it a good one. With the replicas given the second sum is a constant, and the estimate is closer to the truth. An
-estimate is a bound of its set, not of the instance; what a set really costs a set program says.
-"""
+"""Candidate deployments as arrays, for sets of those that are open (:mod:`~controller.optimizer.guided.estimate`)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,34 +9,11 @@ from controller.optimizer.guided.blend import Blends
 from controller.optimizer.pricing import Prices
 from controller.optimizer.space import SearchSpace
 
-BARRED = 1e15
-"""Price of what may not be."""
-_FIRST_STEP = 0.45
-_STEP_DECAY = 0.75
-_EASE = 0.85
 _NO_LOAD = 1e-12
-_CHUNK = 400_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Estimates:
-    """Of N sets of up to K members, under L limits.
-
-    Attributes
-    ----------
-    usd : (N,) the estimates.
-    capacity_usd : (N, K) prices of capacity. ``limit_usd``: (N, L) prices of the limits.
-    load : (N, K) replicas that the routes at these prices would fill.
-    """
-
-    usd: Floats
-    capacity_usd: Floats
-    limit_usd: Floats
-    load: Floats
 
 
 class OpenSets:
-    """Estimates sets over n candidate deployments of a search space.
+    """What sets over n candidate deployments of a search space are estimated from.
 
     A set is a row of positions 0..n-1 in ``candidates``; n stands for no member. All arrays over candidates have a
     last entry for that one.
@@ -58,14 +21,16 @@ class OpenSets:
     Attributes
     ----------
     candidates : (n,) positions in the search space, in order.
-    pair, cap, high : (n + 1,) the (model, tier) pair, most replicas, and the price of capacity at which more are worth
-        their rent.
+    pair, cap : (n + 1,) the (model, tier) pair, and most replicas.
+    counts : (3, n + 1) numbers of replicas between which cost is linear: one, r⁰ and the cap. ``low``, ``high``:
+        (n + 1,) prices of capacity above which more than one replica, and more than r⁰, are worth it.
+    weights_gb : (n + 1,). ``per_replica``, ``once``: (L, n + 1) what each takes up of the limits (L,) ``limit``.
+    price_scale : (L,) a price at which a limit matters. ``has_budget``: whether the first limit is the budget.
     route_usd : (n + 1, I) prices of routes.
     load : (n + 1, I) replicas that routes fill by compute or, where all types together take up more of it, by memory:
         by one of both, as the greater of each type's loads would rule out what neither does.
     alone : (n + 1, I) whether a type may be served by that deployment alone. ``blends``: by two of them.
     first_capacity_usd, first_limit_usd : (n + 1,) and (L,) prices to start from, by the relaxation's.
-    target_usd : cost of the best plan that is known: sets above that are of no interest.
     """
 
     def __init__(self, space: SearchSpace, candidates: Ints, prices: Prices) -> None:
@@ -84,14 +49,12 @@ class OpenSets:
 
         self._rent, self._start = _padded(space.rent_usd[at]), _padded(space.start_usd[at])
         self._open, self._running = _padded(space.open_usd[at]), _padded(space.incumbent[at])
-        self._weights_gb = _padded(space.weights_gb[at])
+        self.weights_gb = _padded(space.weights_gb[at])
         middle = np.clip(self._running, 1.0, np.maximum(self.cap, 1.0))
-        #: Numbers of replicas between which cost is linear: one, r⁰, and the cap.
-        self._counts = np.stack([np.ones(len(self.cap)), middle, self.cap])
-        self._counts[:, -1] = 0.0
+        self.counts = np.stack([np.ones(len(self.cap)), middle, self.cap])
+        self.counts[:, -1] = 0.0
         self.high = self._rent + self._start
-        self._low = np.where(middle > 1.0, self._rent, self.high)
-        self.target_usd = np.inf
+        self.low = np.where(middle > 1.0, self._rent, self.high)
         self._set_limits(prices)
         self.first_capacity_usd: Floats = self._capacity_price(prices)
 
@@ -126,8 +89,8 @@ class OpenSets:
         """Write the budget and the GPUs of each scarce tier as rows: use per replica, use once open, limit."""
         space, at = self.space, self.candidates
         per_replica, once, limit, price = [], [], [], []
-        self._has_budget = bool(np.isfinite(space.budget_usd))
-        if self._has_budget:
+        self.has_budget = bool(np.isfinite(space.budget_usd))
+        if self.has_budget:
             per_replica.append(self._rent)
             once.append(self._open)
             limit.append(space.budget_usd)
@@ -142,11 +105,11 @@ class OpenSets:
         self.once: Floats = np.array(once).reshape(shape)
         self.limit: Floats = np.array(limit, dtype=np.float64)
         self.first_limit_usd: Floats = np.array(price, dtype=np.float64)
-        #: A price at which a limit matters: one dollar more per dollar, the dearest rent more per GPU.
+        # One dollar more per dollar, the dearest rent more per GPU.
         dear = (self._rent[:-1] / space.gpus[at]).max(initial=0.0)
-        self._price_scale = np.full(len(limit), dear)
-        if self._has_budget:
-            self._price_scale[0] = 1.0
+        self.price_scale = np.full(len(limit), dear)
+        if self.has_budget:
+            self.price_scale[0] = 1.0
 
     @property
     def num_candidates(self) -> int:
@@ -161,7 +124,7 @@ class OpenSets:
 
     def token_usd(self, limit_usd: Floats) -> Floats:
         """Return (..., I) what the budget's price adds to serving each type, for prices (..., L) of the limits."""
-        if not self._has_budget:
+        if not self.has_budget:
             return np.zeros((*limit_usd.shape[:-1], 1))
         usd: Floats = limit_usd[..., :1] * self.space.token_usd
         return usd
@@ -173,189 +136,6 @@ class OpenSets:
         shed = space.max_unmet * space.unmet_usd + (1.0 - space.max_unmet) * value
         usd: Floats = np.minimum(value, shed)
         return usd
-
-    def evaluate(
-        self,
-        sets: Ints,
-        steps: int,
-        capacity_usd: Floats | None = None,
-        limit_usd: Floats | None = None,
-        replicas: Floats | None = None,
-    ) -> Estimates:
-        """Estimate ``sets`` (N, K).
-
-        Parameters
-        ----------
-        steps : supergradient steps, at least one.
-        capacity_usd, limit_usd : (N, K) and (N, L) prices to start from, if not those of the relaxation.
-        replicas : (N, K) whole numbers; without them each member has as many as pay, fractions included. With them
-            limits are either kept or not, and have no price.
-        """
-        count, size = sets.shape
-        if capacity_usd is None:
-            capacity_usd = self.first_capacity_usd[sets]
-        if limit_usd is None:
-            limit_usd = np.broadcast_to(self.first_limit_usd, (count, len(self.limit)))
-        chunk = max(1, _CHUNK // max(1, size * self.load.shape[1]))
-        parts = []
-        for first in range(0, count, chunk):
-            rows = slice(first, first + chunk)
-            if replicas is None:
-                part = self._relaxed(sets[rows], steps, capacity_usd[rows], limit_usd[rows])
-            else:
-                part = self._given(sets[rows], steps, capacity_usd[rows], limit_usd[rows], replicas[rows])
-            parts.append(part)
-        if len(parts) == 1:
-            return parts[0]
-        columns = zip(*((p.usd, p.capacity_usd, p.limit_usd, p.load) for p in parts), strict=True)
-        return Estimates(*(np.concatenate(column) for column in columns))
-
-    def _relaxed(self, sets: Ints, steps: int, price: Floats, limit_usd: Floats) -> Estimates:
-        routing = _Routing(self, sets)
-        counts = self._counts[:, sets]  # (3, N, K)
-        base = self.cost(self._counts, slice(None))[:, sets]
-        per_replica, once = self.per_replica[:, sets], self.once[:, sets].sum(axis=2).T  # (L, N, K), (N, L)
-        low, high = self._low[sets], self.high[sets]
-        limited = len(self.limit) > 0
-        best = np.full(len(sets), -np.inf)
-        best_price, best_limit, loads, step = price, limit_usd, np.zeros(sets.shape), _FIRST_STEP
-        weight = 0.0
-        extra: Floats | float = 0.0
-        for _ in range(steps):
-            if limited:
-                extra = np.einsum("nl,lnk->nk", limit_usd, per_replica)
-            first, second = low + extra, high + extra
-            usd, load, served = routing.best(price, self.token_usd(limit_usd) if limited else None)
-            total = usd + (base + (extra - price) * counts).min(axis=0).sum(axis=1)
-            if limited:
-                total = total + (limit_usd * (once - self.limit)).sum(axis=1)
-            better = total > best
-            best = np.where(better, total, best)
-            best_price = np.where(better[:, None], price, best_price)
-            loads += step * load
-            weight += step
-            fewest = np.where(price <= first, counts[0], np.where(price <= second, counts[1], counts[2]))
-            most = np.where(price < first, counts[0], np.where(price < second, counts[1], counts[2]))
-            replicas = np.clip(load, fewest, most)
-            if limited:
-                best_limit = np.where(better[:, None], limit_usd, best_limit)
-                used = np.einsum("lnk,nk->nl", per_replica, replicas) + once
-                if self._has_budget:
-                    used[:, 0] += served @ self.space.token_usd
-                over = np.clip(4.0 * (used / self.limit - 1.0), -1.0, 1.0)
-                limit_usd = np.maximum(
-                    limit_usd + step * over * np.maximum(self._price_scale, limit_usd), 0.0
-                )
-            ceiling = np.where(price < first, first, np.where(price < second, second, np.inf))
-            floor = np.where(price > second, second, np.where(price > first, first, 0.0))
-            move = step * np.clip(load - replicas, -1.0, 1.0) * np.maximum(high, price)
-            price = np.clip(price + move, floor, ceiling)
-            step *= _STEP_DECAY
-        return Estimates(best + self._impossible(sets, None), best_price, best_limit, loads / weight)
-
-    def _given(self, sets: Ints, steps: int, price: Floats, limit_usd: Floats, replicas: Floats) -> Estimates:
-        routing = _Routing(self, sets)
-        cost, scale = self.cost(replicas, sets).sum(axis=1), self.high[sets]
-        best = np.full(len(sets), -np.inf)
-        best_price, loads, ease = price, np.zeros(sets.shape), 1.0
-        for _ in range(steps):
-            usd, load, _ = routing.best(price, None)
-            total = usd + cost - (price * replicas).sum(axis=1)
-            better = total > best
-            best = np.where(better, total, best)
-            best_price = np.where(better[:, None], price, best_price)
-            loads = np.where(better[:, None], load, loads)
-            # Polyak's step: towards a value that would put the set out of the question.
-            over = scale * (load - replicas)
-            over = np.where((over < 0) & (price <= 0), 0.0, over)
-            target = np.clip(self.target_usd, best + 0.02 * np.abs(best), best + 0.5 * np.abs(best))
-            length = ease * (target - total) / np.maximum((over * over).sum(axis=1), 1e-12)
-            price = np.maximum(price + length[:, None] * scale * over, 0.0)
-            ease *= _EASE
-        return Estimates(best + self._impossible(sets, replicas), best_price, limit_usd, loads)
-
-    def whole(self, sets: Ints, relaxed: Estimates, steps: int) -> Floats:
-        """Return (N,) the least estimate of each set with whole replicas near those of ``relaxed``.
-
-        Looked at are all loads rounded up, the one that is the least above a whole number rounded down, the least two,
-        and so on until all are; and as many rounded up as limits allow.
-        """
-        size = sets.shape[1]
-        member = sets < self.num_candidates
-        load = np.maximum(relaxed.load, 1.0)
-        up = np.minimum(np.ceil(load - 1e-6), np.maximum(self.cap[sets], 1.0))
-        down = np.minimum(np.floor(load + 1e-6), up)
-        open_ = (down < up) & member
-        above = np.argsort(np.where(open_, load - down, np.inf), axis=1, kind="stable")
-        place = np.argsort(above, axis=1, kind="stable")
-        fewer = place[:, None, :] < np.arange(size + 2)[:, None]  # (N, K + 2, K)
-        options = np.where(fewer, down[:, None], up[:, None])
-        options[:, -1] = self._fitting(sets, load, down, up)
-        options = np.where(member[:, None], options, 0.0)
-        keep = np.arange(size + 2) <= open_.sum(axis=1)[:, None]
-        keep[:, -1] = (options[:, -1] < options[:, 0]).any(axis=1)
-        n, option = np.nonzero(keep)
-        found = self.evaluate(
-            sets[n], steps, relaxed.capacity_usd[n], relaxed.limit_usd[n], options[n, option]
-        )
-        usd = np.full(keep.shape, np.inf)
-        usd[n, option] = found.usd
-        least: Floats = usd.min(axis=1)
-        return least
-
-    def _fitting(self, sets: Ints, load: Floats, down: Floats, up: Floats) -> Floats:
-        """Return (N, K) replicas rounded up where limits leave room for it, those nearest to the next number first."""
-        if not len(self.limit):
-            return up
-        per_replica = self.per_replica[:, sets]  # (L, N, K)
-        left = self.limit[:, None] - (per_replica * down + self.once[:, sets]).sum(axis=2)  # (L, N)
-        replicas, rows = down.copy(), np.arange(len(sets))
-        for k in np.argsort(down - load, axis=1, kind="stable").T:
-            more = (up - down)[rows, k]
-            use = per_replica[:, rows, k] * more
-            fits = (use <= left + 1e-9).all(axis=0)
-            replicas[rows, k] += np.where(fits, more, 0.0)
-            left = left - np.where(fits, use, 0.0)
-        return replicas
-
-    def _impossible(self, sets: Ints, replicas: Floats | None) -> Floats:
-        """Return (N,) what bars sets of which the replicas, or one of each, are more than a limit lets be."""
-        count = np.where(sets < self.num_candidates, 1.0, 0.0) if replicas is None else replicas
-        used = (self.per_replica[:, sets] * count + self.once[:, sets]).sum(axis=2)
-        limit = self.limit[:, None]
-        barred = (used > limit + 1e-9 * np.maximum(limit, 1.0)).any(axis=0)
-        if np.isfinite(self.space.storage_gb):
-            barred |= self._weights_gb[sets].sum(axis=1) > self.space.storage_gb + 1e-6
-        return np.where(barred, BARRED, 0.0)
-
-
-class _Routing:
-    """The cheapest routing over N sets, where capacity has a price and no limit."""
-
-    def __init__(self, sets: OpenSets, rows: Ints) -> None:
-        self._sets = sets
-        self._usd, self._load = sets.route_usd[rows], sets.load[rows]  # (N, K, I)
-        self._barred = np.where(sets.alone[rows], 0.0, BARRED)
-        self._blend = sets.blends.of(rows)
-        self._rows = np.arange(len(rows))[:, None]
-        self._types = np.arange(self._usd.shape[2])
-
-    def best(self, capacity_usd: Floats, token_usd: Floats | None) -> tuple[Floats, Floats, Floats]:
-        """Return the price (N,), the load of each member (N, K), and what of each type is served (N, I)."""
-        space = self._sets.space
-        unit = self._usd + capacity_usd[:, :, None] * self._load
-        alone = unit + self._barred
-        member = alone.argmin(axis=1)
-        value = alone[self._rows, member, self._types]
-        share = np.zeros_like(unit)
-        share[self._rows, member, self._types] = 1.0
-        self._blend.improve(unit, value, share)
-        if token_usd is not None:
-            value = value + token_usd
-        served = np.where(value < space.unmet_usd, 1.0, 1.0 - space.max_unmet)
-        usd = self._sets.cheapest(value).sum(axis=1)
-        load = np.einsum("nki,nki,ni->nk", self._load, share, served)
-        return usd, load, served
 
 
 def _rows(matrix: Floats | Bools, candidates: Ints, none: float | bool) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Sets of open deployments, bred: what is good about some sets is tried in others, and the best ones are kept.
 
 Optimal sets are small, and many that differ in every member cost nearly the same: a descent ends in whichever is near
-its start. Here hundreds of sets are estimated at a time (:mod:`~controller.optimizer.guided.open_set`), new ones are
+its start. Here hundreds of sets are estimated at a time (:mod:`~controller.optimizer.guided.estimate`), new ones are
 made from the best (:mod:`~controller.optimizer.guided.breeding`), and what the most promising ones really cost takes
 the place of their estimates.
 """
@@ -14,8 +14,10 @@ from itertools import chain, zip_longest
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
+from controller.optimizer.guided.blend import BARRED
 from controller.optimizer.guided.breeding import Breeder, PricedSets
-from controller.optimizer.guided.open_set import BARRED, Estimates, OpenSets
+from controller.optimizer.guided.estimate import Estimates, estimate, estimate_whole
+from controller.optimizer.guided.open_set import OpenSets
 
 _CHILDREN, _PARENTS = 256, 30
 _ROUNDED, _REFINED = 64, 24
@@ -76,7 +78,7 @@ class Population:
         self._estimate(below_usd)
         rough = self._best_of(self._is_whole & ~self._is_refined & (self.usd < below_usd), _REFINED)
         self._relax(rough, _REFINING_STEPS)
-        self._round(rough, _REFINING_STEPS)
+        self._round(rough, _REFINING_STEPS, below_usd)
         self._is_refined[rough] = True
 
     def unsettled(self, count: int, below_usd: float) -> list[Members]:
@@ -170,24 +172,22 @@ class Population:
     def _estimate(self, below_usd: float) -> None:
         """Estimate the new sets, and with whole replicas the cheapest ones of all that have no such estimate."""
         self._relax(np.flatnonzero(self.usd == -np.inf), _STEPS)
-        self._round(
-            self._best_of(~self._is_whole & (self.usd < min(below_usd, BARRED / 2)), _ROUNDED), _STEPS
-        )
+        best = self._best_of(~self._is_whole & (self.usd < min(below_usd, BARRED / 2)), _ROUNDED)
+        self._round(best, _STEPS, below_usd)
 
     def _relax(self, at: Ints, steps: int) -> None:
         """Estimate sets with fractions of replicas, from the prices that they have."""
         if not len(at):
             return
         met, width = self._met, self._width(at)
-        found = self._sets.evaluate(
-            met.rows[at, :width], steps, met.capacity_usd[at, :width], met.limit_usd[at]
-        )
+        rows, prices = met.rows[at, :width], met.capacity_usd[at, :width]
+        found = estimate(self._sets, rows, steps, prices, met.limit_usd[at])
         met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
         self._load[at, :width] = found.load
         self._relaxed_usd[at] = np.maximum(self._relaxed_usd[at], found.usd)
         self.usd[at] = np.maximum(self.usd[at], found.usd)
 
-    def _round(self, at: Ints, steps: int) -> None:
+    def _round(self, at: Ints, steps: int, below_usd: float) -> None:
         """Estimate sets with whole replicas."""
         if not len(at):
             return
@@ -195,7 +195,8 @@ class Population:
         relaxed = Estimates(
             self.usd[at], met.capacity_usd[at, :width], met.limit_usd[at], self._load[at, :width]
         )
-        self.usd[at] = np.maximum(self.usd[at], self._sets.whole(met.rows[at, :width], relaxed, steps))
+        usd = estimate_whole(self._sets, met.rows[at, :width], relaxed, steps, below_usd)
+        self.usd[at] = np.maximum(self.usd[at], usd)
         self._is_whole[at] = True
 
     def _width(self, at: Ints) -> int:
