@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -181,13 +181,20 @@ def tasks(limits_s: tuple[float, ...], only: str) -> tuple[Task, ...]:
     return tuple(found)
 
 
+@contextmanager
+def left_out(mechanism: str) -> Iterator[None]:
+    """Leave a mechanism out of the optimizer for a while."""
+    with ExitStack() as stack:
+        for owner, attribute, value in WITHOUT[mechanism]:
+            stack.enter_context(patch.object(owner, attribute, value))
+        yield
+
+
 def without(mechanism: str, limits_s: tuple[float, ...], only: str, seeds: int) -> Row:
     """Solve every task without a mechanism."""
     usd, proved = {}, {}
     todo = tasks(limits_s, only)
-    with ExitStack() as stack:
-        for owner, attribute, value in WITHOUT[mechanism]:
-            stack.enter_context(patch.object(owner, attribute, value))
+    with left_out(mechanism):
         for task in todo:
             for seed in range(seeds):
                 instance = task.instance

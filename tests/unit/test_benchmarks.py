@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from controller.domain.instance_file import load_instance
+from controller.optimizer.solve import solve
+from controller.optimizer.stop import MaxIterations
+from tests.benchmarks.ablation import WITHOUT, left_out
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,3 +41,10 @@ def test_the_optimizers_table_can_be_made(only: str) -> None:
     else:
         assert done.returncode == 1
         assert "no instance is called" in done.stderr
+
+
+@pytest.mark.parametrize("mechanism", WITHOUT)
+def test_each_part_of_the_search_can_be_left_out(mechanism: str) -> None:
+    instance = load_instance(ROOT / "tests" / "data" / "instances" / "synth-6x6x10-s2-x3.json")
+    with left_out(mechanism):
+        assert solve(instance, MaxIterations(3)).is_feasible
