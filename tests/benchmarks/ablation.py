@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,12 +27,13 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import breeding, guided, neighbourhoods, population, restricted
+from controller.optimizer.guided import breeding, guided, neighbourhoods, restricted
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
+from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
@@ -45,7 +46,13 @@ DATA = Path(__file__).parents[1] / "data"
 _OTHERS = tuple(
     [f"paper-s{seed}-x{rate}" for seed, rate in ((1300, 10), (1307, 100))]
     + ["paper-s1301-x30-tight60", "paper-s1302-x100-a64", "paper-s1303-x10-tight80", "paper-s1304-x30-avg"]
-    + ["paper-s1306-x10-unmet", "paper-s1308-x3-tight70", "synth-8x8x8-s1310-x3", "synth-10x10x10-s1311"]
+    + [
+        "paper-s1306-x10-unmet",
+        "paper-s1308-x3-tight70",
+        "paper-s1401-x30-tight60",
+        "paper-s1405-x10-tight80",
+    ]
+    + ["synth-8x8x8-s1310-x3", "synth-10x10x10-s1311"]
     + ["synth-10x10x10-s1312-x10", "synth-10x10x10-s1313-x3-tight80", "synth-12x12x12-s1314-x3"]
     + ["synth-12x12x12-s1315-x10-a96", "synth-15x15x15-s1316", "synth-15x15x15-s1317-x10"]
     + ["synth-15x15x15-s1318-x3-tight70", "synth-20x20x20-s1319", "synth-20x20x20-s1320-x3"]
@@ -64,7 +71,7 @@ def _fixed_share(sets: OpenSets, prices: Prices) -> Floats:
     return 0.4 * sets.high
 
 
-def _not_rounded(self: Population, at: Ints, steps: int, below_usd: float) -> None:
+def _not_rounded(self: Population, at: Ints, below_usd: float) -> None:
     self._is_whole[at] = True
 
 
@@ -90,6 +97,10 @@ def _only_count(reach: Reach, took_s: float, *, solved: bool, improved: bool) ->
     reach._misses = 0 if improved else reach._misses + 1
 
 
+def _tight(milp: type[RestrictedMilp], space: SearchSpace, at: Ints, **_: bool) -> RestrictedMilp:
+    return milp(space, at, tight=True)
+
+
 def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
@@ -107,11 +118,9 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
         "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
-        "ranking by sets": ((Population, "scores", lambda _, count: np.full(count, np.inf)),),
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
-        "refined estimates": ((population, "_REFINED", 0),),
         "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
         "sets by fractions, too, where limits bind": (
             (Population, "_orders", lambda population, below_usd: orders(population, below_usd)[:1]),
@@ -120,10 +129,10 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
         "upgrades in breeding": ((breeding, "_KINDS", (0.55, 0.0, 0.3, 0.15)),),
-        "upgrades in MILPs": ((neighbourhoods, "_UPGRADES", 0.0),),
         "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
-        "rows x <= w": ((restricted, "_ROUNDS", 0),),
+        "rows x <= w far from it": ((restricted, "_ROUNDS", 0),),
+        "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
         "greedy plan to start from": ((guided, "_GREEDY_SHARE", 0.0),),

@@ -263,15 +263,15 @@ def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what
 
 
 @FEWER
-@given(fleets(), st.data())
+@given(fleets(), st.data(), st.booleans())
 def test_a_restricted_milp_over_all_deployments_is_the_whole_problem(
-    instance: Instance, data: st.DataObject
+    instance: Instance, data: st.DataObject, tight: bool
 ) -> None:
     space = SearchSpace.of(tightened(data, instance))
     assume(space.num_deployments > 0)
     search = Search(space, MaxIterations(10**6), Params(), 0)
     milp(search)
-    outcome = RestrictedMilp(space, np.arange(space.num_deployments)).solve(effort=NO_LIMIT)
+    outcome = RestrictedMilp(space, np.arange(space.num_deployments), tight=tight).solve(effort=NO_LIMIT)
     assert outcome.solved
     assert outcome.state is not None
     if search.best is None or not search.best.serves_enough:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from controller.domain.arrays import Ints
 from controller.domain.entities import Switching
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
@@ -15,19 +16,20 @@ from controller.domain.plan import incumbent_of, load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
-from controller.optimizer.guided.branch_and_bound import Effort
+from controller.optimizer.guided.branch_and_bound import TO_THE_END, Effort
 from controller.optimizer.guided.estimate import estimate
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods, by_promise, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
-from controller.optimizer.guided.restricted import RestrictedMilp
+from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
 from controller.optimizer.stop import MaxIterations, MaxRuntime
 
 DATA = Path(__file__).parents[1] / "data"
@@ -105,45 +107,40 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_what_one_ranking_praises_comes_early_even_if_its_reduced_cost_is_high(which: int) -> None:
+def test_what_takes_over_well_comes_early_even_if_its_reduced_cost_is_high() -> None:
     space, relaxation = relaxed("paper-s3-x10")
     live, reduced_usd = np.ones(space.num_deployments, dtype=bool), relaxation.reduced_usd
-    last = int(by_promise(live, reduced_usd)[-1])
-    others_usd = np.full((2, space.num_deployments), np.inf)
-    others_usd[which, last] = 1.0
-    assert last in by_promise(live, reduced_usd, *others_usd)[:7]
+    taken_usd = np.full(space.num_deployments, np.inf)
+    last = int(by_promise(live, reduced_usd, taken_usd)[-1])
+    taken_usd[last] = 1.0
+    assert last in by_promise(live, reduced_usd, taken_usd)[:7]
     live[last] = False
-    assert last not in by_promise(live, reduced_usd, *others_usd)
+    assert last not in by_promise(live, reduced_usd, taken_usd)
 
 
 def known(name: str, usd: float) -> tuple[Search, Neighbourhoods]:
     """Return a search that knows GH's plan, as if it had cost ``usd``, and what MILPs are to look at then."""
     space, relaxation = relaxed(name)
-    _, population = met_on_the_way(name)
     search = Search(space, MaxIterations(1), Params(), seed=1)
     search.offer(Greedy.of(space).build(next(fixed_orders(space.instance))))
     search.best_usd = usd
-    return search, Neighbourhoods(search, relaxation, population, np.arange(space.num_deployments))
+    return search, Neighbourhoods(search, relaxation, np.arange(space.num_deployments))
 
 
-def test_a_milp_looks_at_upgrades_of_what_is_open_and_at_others() -> None:
+def test_a_milp_looks_at_the_most_promising_others_first_and_then_at_some_that_are_drawn() -> None:
     _, relaxation = relaxed("paper-s3-x10")
     search, neighbourhoods = known("paper-s3-x10", 1.1 * relaxation.value_usd)
     assert search.best is not None
-    space, members = search.space, search.best.open
+    members = search.best.open
     others = [neighbourhoods.next(len(members) + 20) for _ in range(8)]
     for at in others:
         assert len(np.unique(at)) == len(at) == 20
         assert not np.isin(at, members).any()
         assert neighbourhoods.live()[at].all()
-        is_upgrade = np.isin(space.pair[at], space.pair[members])
-        assert is_upgrade[:6].all()
-        assert not is_upgrade.all()
-    assert len({tuple(at) for at in others}) > 1, "all are the most promising ones"
     promising = neighbourhoods._order()
-    promising = promising[~np.isin(promising, [*members, *others[0][:6]])]
-    assert others[0][6:].tolist() == promising[:14].tolist(), "the first one has those"
+    promising = promising[~np.isin(promising, members)]
+    assert others[0].tolist() == promising[:20].tolist()
+    assert len({tuple(sorted(at)) for at in others}) > 1, "all are the most promising ones"
 
 
 def test_far_above_the_relaxation_reduced_cost_alone_counts() -> None:
@@ -383,3 +380,37 @@ def test_where_demand_comes_back_its_past_plan_is_found_before_any_search() -> N
     assert back.objective_usd == pytest.approx(first.objective_usd, rel=1e-6)
     assert without.objective_usd is not None
     assert without.objective_usd > 1.05 * first.objective_usd
+
+
+def test_rows_that_the_relaxation_breaks_make_it_tighter() -> None:
+    space, relaxation = relaxed("paper-s3-x10")
+    promising = np.sort(np.argsort(relaxation.reduced_usd, kind="stable")[:16])
+    values = []
+    for tight in (False, True):
+        milp = RestrictedMilp(space, promising, tight=tight)
+        upper = milp._upper()
+        program = milp._program(upper)
+        values.append(program.solve(np.zeros(len(program.changing)), upper[program.changing]))
+    assert values[1] > 1.05 * values[0]
+
+
+@pytest.mark.parametrize(("name", "is_far"), [("paper-s8-x1-tight80", True), ("paper-s9-x10-tight85", False)])
+def test_only_milps_far_above_the_relaxation_are_tight(
+    name: str, is_far: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Recording(RestrictedMilp):
+        def __init__(self, space: SearchSpace, at: Ints, *, tight: bool) -> None:
+            super().__init__(space, at, tight=tight)
+            self.is_tight = tight
+
+        def solve(self, start: AllocationState | None = None, effort: Effort = TO_THE_END) -> Outcome:
+            assert start is not None
+            seen.append((self.is_tight, start.cost_usd() > 1.4 * relaxation.value_usd))
+            return super().solve(start, effort)
+
+    _, relaxation = relaxed(name)
+    monkeypatch.setattr(guided, "RestrictedMilp", Recording)
+    solve(shared(name), MaxIterations(8))
+    assert set(seen) == {(is_far, is_far)}

@@ -101,7 +101,7 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.neighbourhoods = Neighbourhoods(search, relaxation, self.population, self.candidates)
+        self.neighbourhoods = Neighbourhoods(search, relaxation, self.candidates)
         self.rounds: Iterator[Callable[[], None]] = cycle([self.decide, self.breed])
         self.turns: Iterator[Callable[[], None]] = chain(self._first_turns(), self.rounds)
         self.reach = Reach(total)
@@ -230,7 +230,8 @@ class Hunt:
             at = np.union1d(at, best.open)
         search.iterations += 1
         should_stop = (lambda: self.left_s() <= until_s) if self.limited else (lambda: False)
-        outcome = RestrictedMilp(search.space, at).solve(best, Effort(gap, nodes, should_stop))
+        program = RestrictedMilp(search.space, at, tight=self.neighbourhoods.is_far())
+        outcome = program.solve(best, Effort(gap, nodes, should_stop))
         if outcome.state is not None and search.offer(outcome.state):
             self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
         return outcome

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
-from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
 _FAR = 1.4
 _FAR_SHARES, _FAR_LEAST = 100, 10
-_UPGRADES, _LEAST_ROOM = 0.3, 6
+_LEAST_ROOM = 6
 _LEAST_WEIGHT = 1e-9
 _SCALE, _DELAY = 3, 5
 
@@ -25,11 +24,8 @@ class Neighbourhoods:
     candidates : (n,) deployments that could take over what members of a plan serve.
     """
 
-    def __init__(
-        self, search: Search, relaxation: Relaxation, population: Population, candidates: Ints
-    ) -> None:
-        self._search, self._relaxation, self._population = search, relaxation, population
-        self._candidates = candidates
+    def __init__(self, search: Search, relaxation: Relaxation, candidates: Ints) -> None:
+        self._search, self._relaxation, self._candidates = search, relaxation, candidates
         self._far_size = max(round(_FAR_SHARES / search.space.num_types), _FAR_LEAST)
         self._has_been_near = False
 
@@ -40,36 +36,34 @@ class Neighbourhoods:
     def next(self, size: int) -> Ints:
         """Return others than the best plan's, as many as make ``size`` with those.
 
-        Where the best plan is far above the relaxation, a limit keeps it from serving all; then, by reduced cost alone,
-        those that are likely to be part of a plan which does. Else first the most promising ones, later such as are
-        drawn by that, and always some upgrades: other configurations of the pairs that are open.
+        Where that is far above the relaxation, by reduced cost alone those that are likely to be part of a plan which
+        serves all. Else first the most promising ones, later such as are
+        drawn by that.
         """
         search, order = self._search, self._order()
-        if self._is_far():
+        if self.is_far():
             return order[: max(size, self._far_size)]
         members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
         room = max(size - len(members), _LEAST_ROOM)
         order = order[~np.isin(order, members)]
-        is_upgrade = np.isin(search.space.pair[order], search.space.pair[members])
-        upgrades = order[is_upgrade][: round(_UPGRADES * room)]
-        others, room = order[~np.isin(order, upgrades)], room - len(upgrades)
-        chosen = draw(others, room, search.random) if self._has_been_near else others[:room]
+        chosen = draw(order, room, search.random) if self._has_been_near else order[:room]
         self._has_been_near = True
-        return np.concatenate([upgrades, chosen])
+        return chosen
 
-    def _is_far(self) -> bool:
+    def is_far(self) -> bool:
+        """Whether the best plan is so far above the relaxation that a limit must keep it from serving all."""
         return self._search.best_usd > _FAR * self._relaxation.value_usd
 
     def _order(self) -> Ints:
         """Return the deployments that are not eliminated, the most promising ones first."""
         search, relaxation, best = self._search, self._relaxation, self._search.best
         reduced_usd = relaxation.reduced_usd
-        if best is None or self._is_far():
-            return by_promise(self.live(), reduced_usd)
         taken_usd = np.full(len(reduced_usd), np.inf)
+        if best is None or self.is_far():
+            return by_promise(self.live(), reduced_usd, taken_usd)
         others = np.setdiff1d(self._candidates, best.open)
         taken_usd[others] = takeover_usd(search.space, best, relaxation.prices, others)
-        return by_promise(self.live(), reduced_usd, self._population.scores(len(reduced_usd)), taken_usd)
+        return by_promise(self.live(), reduced_usd, taken_usd)
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
@@ -83,14 +77,14 @@ def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
     return result
 
 
-def by_promise(live: Bools, reduced_usd: Floats, *others_usd: Floats) -> Ints:
+def by_promise(live: Bools, reduced_usd: Floats, taken_usd: Floats) -> Ints:
     """Return the deployments that are not eliminated, the most promising ones first.
 
-    Rankings are merged: by reduced cost, and by others (D,), inf for those that they say nothing of. Each is right
-    about some deployments that the rest are wrong about, reduced cost about the most.
+    Two rankings are merged: by reduced cost, and by what a takeover costs (D,), inf where that is not known. Each is
+    right about some deployments that the other is wrong about, reduced cost about more.
     """
     by_price = _ranks(reduced_usd)
-    rank = np.minimum.reduce([by_price, *(_SCALE * _ranks(usd) + _DELAY for usd in others_usd)])
+    rank = np.minimum(by_price, _SCALE * _ranks(taken_usd) + _DELAY)
     order = np.lexsort((by_price, rank))
     return order[live[order]]
 

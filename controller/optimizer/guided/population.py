@@ -20,8 +20,7 @@ from controller.optimizer.guided.estimate import Estimates, estimate, estimate_w
 from controller.optimizer.guided.open_set import OpenSets
 
 _CHILDREN, _PARENTS = 256, 30
-_ROUNDED, _REFINED = 64, 24
-_STEPS, _REFINING_STEPS = 3, 6
+_ROUNDED, _STEPS = 64, 3
 _MOST_SETS = 50_000
 
 Members = tuple[int, ...]
@@ -52,7 +51,6 @@ class Population:
         self._relaxed_usd: Floats = np.zeros(0)
         nothing = np.zeros(0, dtype=bool)
         self._is_whole: Bools = nothing
-        self._is_refined: Bools = nothing
         self._is_settled: Bools = nothing
         self._at: dict[bytes, int] = {}
 
@@ -66,7 +64,7 @@ class Population:
         self._estimate(below_usd)
 
     def breed(self, random: np.random.Generator, below_usd: float) -> None:
-        """Make a generation of new sets, estimate those, and refine the best estimates of all.
+        """Make a generation of new sets, and estimate those.
 
         Sets that cost no less than ``below_usd`` are of no interest, but as parents.
         """
@@ -76,10 +74,6 @@ class Population:
         if len(parents):
             self._meet(self._breeder.children(self._met.at(parents), _CHILDREN, random))
         self._estimate(below_usd)
-        rough = self._best_of(self._is_whole & ~self._is_refined & (self.usd < below_usd), _REFINED)
-        self._relax(rough, _REFINING_STEPS)
-        self._round(rough, _REFINING_STEPS, below_usd)
-        self._is_refined[rough] = True
 
     def unsettled(self, count: int, below_usd: float) -> list[Members]:
         """Return the most promising sets of which it is not known what they really cost."""
@@ -96,15 +90,7 @@ class Population:
             self._meet(self._breeder.first(row[None]))
         at = self._at[row.tobytes()]
         self.usd[at] = max(self.usd[at], usd)
-        self._is_whole[at] = self._is_refined[at] = self._is_settled[at] = True
-
-    def scores(self, num_deployments: int) -> Floats:
-        """Return (D,) the estimate of the cheapest set that has each deployment; inf where none does."""
-        scores = np.full(self._none + 1, np.inf)
-        np.minimum.at(scores, self._met.rows, self.usd[:, None])
-        result = np.full(num_deployments, np.inf)
-        result[self._sets.candidates] = scores[:-1]
-        return result
+        self._is_whole[at] = self._is_settled[at] = True
 
     def _members(self, n: int) -> Members:
         row = self._met.rows[n]
@@ -155,8 +141,8 @@ class Population:
         self._load = np.concatenate([_wide(self._load, width, 0.0), np.zeros((len(new), width))])
         unknown, no = np.full(len(new), -np.inf), np.zeros(len(new), dtype=bool)
         self.usd, self._relaxed_usd = (np.append(usd, unknown) for usd in (self.usd, self._relaxed_usd))
-        self._is_whole, self._is_refined, self._is_settled = (
-            np.append(flags, no) for flags in (self._is_whole, self._is_refined, self._is_settled)
+        self._is_whole, self._is_settled = (
+            np.append(flags, no) for flags in (self._is_whole, self._is_settled)
         )
 
     def _forget(self, which: Ints) -> None:
@@ -164,30 +150,28 @@ class Population:
         kept = np.delete(np.arange(len(self)), which)
         self._met, self._load = self._met.at(kept), self._load[kept]
         self.usd, self._relaxed_usd = self.usd[kept], self._relaxed_usd[kept]
-        self._is_whole, self._is_refined, self._is_settled = (
-            flags[kept] for flags in (self._is_whole, self._is_refined, self._is_settled)
-        )
+        self._is_whole, self._is_settled = self._is_whole[kept], self._is_settled[kept]
         self._at = {row[row < self._none].tobytes(): n for n, row in enumerate(self._met.rows)}
 
     def _estimate(self, below_usd: float) -> None:
         """Estimate the new sets, and with whole replicas the cheapest ones of all that have no such estimate."""
-        self._relax(np.flatnonzero(self.usd == -np.inf), _STEPS)
+        self._relax(np.flatnonzero(self.usd == -np.inf))
         best = self._best_of(~self._is_whole & (self.usd < min(below_usd, BARRED / 2)), _ROUNDED)
-        self._round(best, _STEPS, below_usd)
+        self._round(best, below_usd)
 
-    def _relax(self, at: Ints, steps: int) -> None:
+    def _relax(self, at: Ints) -> None:
         """Estimate sets with fractions of replicas, from the prices that they have."""
         if not len(at):
             return
         met, width = self._met, self._width(at)
         rows, prices = met.rows[at, :width], met.capacity_usd[at, :width]
-        found = estimate(self._sets, rows, steps, prices, met.limit_usd[at])
+        found = estimate(self._sets, rows, _STEPS, prices, met.limit_usd[at])
         met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
         self._load[at, :width] = found.load
         self._relaxed_usd[at] = np.maximum(self._relaxed_usd[at], found.usd)
         self.usd[at] = np.maximum(self.usd[at], found.usd)
 
-    def _round(self, at: Ints, steps: int, below_usd: float) -> None:
+    def _round(self, at: Ints, below_usd: float) -> None:
         """Estimate sets with whole replicas."""
         if not len(at):
             return
@@ -195,7 +179,7 @@ class Population:
         relaxed = Estimates(
             self.usd[at], met.capacity_usd[at, :width], met.limit_usd[at], self._load[at, :width]
         )
-        usd = estimate_whole(self._sets, met.rows[at, :width], relaxed, steps, below_usd)
+        usd = estimate_whole(self._sets, met.rows[at, :width], relaxed, _STEPS, below_usd)
         self.usd[at] = np.maximum(self.usd[at], usd)
         self._is_whole[at] = True
 

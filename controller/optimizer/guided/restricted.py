@@ -3,8 +3,9 @@
 Variables, in this order: shares x of allowed routes, w (one for each deployment), r where more than one replica may
 run, starts s where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most,
 w is r. Rows are those of docs/mathematics.md, those left out that cannot bind. Rows ``x <= w`` say nothing of whole
-numbers that capacity does not say, but make the relaxation far tighter, and of hundreds a few dozen do so: those are
-added that its solutions break.
+numbers that capacity does not say, but make the relaxation far tighter, and of hundreds a few dozen do so. Where the
+start is far from the bound, those are added that the relaxation breaks; elsewhere nodes without them, more of them, but
+cheaper ones, are sooner at the end.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class RestrictedMilp:
     Parameters
     ----------
     at : (n,) the deployments, each once.
+    tight : whether to have the rows ``x <= w`` that the relaxation breaks.
     """
 
-    def __init__(self, space: SearchSpace, at: Ints) -> None:
-        self._space, self._at = space, at
+    def __init__(self, space: SearchSpace, at: Ints, *, tight: bool = False) -> None:
+        self._space, self._at, self._tight = space, at, tight
         self._n_of, self._i_of = np.nonzero(space.allowed[:, at].T)
         self._d_of = at[self._n_of]
         num_x, num, types = len(self._n_of), len(at), space.num_types
@@ -164,7 +166,7 @@ class RestrictedMilp:
         return cost
 
     def _program(self, upper: Floats) -> LinearProgram:
-        """Return the relaxation, with those rows ``x <= w`` that its solutions have broken."""
+        """Return the relaxation, if it is to be tight with those rows ``x <= w`` that its solutions have broken."""
         rows = Rows()
         self._add_demand(rows)
         self._add_capacity(rows)
@@ -173,7 +175,7 @@ class RestrictedMilp:
         program = LinearProgram(rows.joined().model(self._costs(), upper), numbers)
         w_of = self._w[self._n_of]
         is_row = np.zeros(len(self._x), dtype=bool)
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS if self._tight else 0):
             if math.isinf(program.solve(np.zeros(len(numbers)), upper[numbers])):
                 break
             values, _ = program.solution()
