@@ -143,15 +143,20 @@ def test_a_milp_looks_at_the_most_promising_others_first_and_then_at_some_that_a
     assert len({tuple(sorted(at)) for at in others}) > 1, "all are the most promising ones"
 
 
-def test_far_above_the_relaxation_reduced_cost_alone_counts() -> None:
-    _, relaxation = relaxed("paper-s3-x10")
-    _, near = known("paper-s3-x10", 1.1 * relaxation.value_usd)
-    _, far = known("paper-s3-x10", 2.0 * relaxation.value_usd)
+def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_reduced_cost_alone_counts() -> None:
+    name = "paper-s10-x30-tight60"
+    _, relaxation = relaxed(name)
+    _, near = known(name, 1.1 * relaxation.value_usd)
+    _, far = known(name, 2.0 * relaxation.value_usd)
     by_price = np.argsort(relaxation.reduced_usd, kind="stable")
     assert far.next(4).tolist() == by_price[:17].tolist()  # 100 shares of 6 types
     assert far.next(25).tolist() == by_price[:25].tolist()
     near_order = near._order()
     assert near_order.tolist() != by_price[: len(near_order)].tolist()
+    assert not near.is_far()
+    assert far.is_far()
+    _, unlimited = known("paper-s3-x10", 2.0 * relaxed("paper-s3-x10")[1].value_usd)
+    assert not unlimited.is_far()
 
 
 def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:

@@ -28,6 +28,8 @@ class Neighbourhoods:
         self._search, self._relaxation, self._candidates = search, relaxation, candidates
         self._far_size = max(round(_FAR_SHARES / search.space.num_types), _FAR_LEAST)
         self._has_been_near = False
+        prices = relaxation.prices
+        self._is_limited = bool(prices.budget or prices.storage_usd_per_gb or prices.gpu_usd.any())
 
     def live(self) -> Bools:
         """Return (D,) whether a plan cheaper than the best one may open each deployment."""
@@ -51,8 +53,8 @@ class Neighbourhoods:
         return chosen
 
     def is_far(self) -> bool:
-        """Whether the best plan is so far above the relaxation that a limit must keep it from serving all."""
-        return self._search.best_usd > _FAR * self._relaxation.value_usd
+        """Whether a limit keeps the best plan from serving all: it has a price, and the relaxation is far below."""
+        return self._is_limited and self._search.best_usd > _FAR * self._relaxation.value_usd
 
     def _order(self) -> Ints:
         """Return the deployments that are not eliminated, the most promising ones first."""
