@@ -13,7 +13,7 @@ from controller.errors import SolverCrashError
 
 _FEASIBILITY = 1e-9
 _STATUS = highspy.HighsModelStatus
-_INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)  # unbounded none is
+_INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)  # none is unbounded
 
 
 class LinearProgram:

@@ -89,7 +89,7 @@ def estimate(
 def _relaxed(sets: OpenSets, rows: Ints, steps: int, price: Floats, limit_usd: Floats) -> Estimates:
     routing = _Routing(sets, rows)
     counts = sets.counts[:, rows]  # (3, N, K)
-    base = sets.cost(sets.counts, slice(None))[:, rows]
+    base = sets.cost(sets.counts)[:, rows]
     per_replica, once = sets.per_replica[:, rows], sets.once[:, rows].sum(axis=2).T  # (L, N, K), (N, L)
     low, high = sets.low[rows], sets.high[rows]
     limited = len(sets.limit) > 0

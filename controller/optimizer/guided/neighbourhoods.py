@@ -38,9 +38,8 @@ class Neighbourhoods:
     def next(self, size: int) -> Ints:
         """Return others than the best plan's, as many as make ``size`` with those.
 
-        Where that is far above the relaxation, by reduced cost alone those that are likely to be part of a plan which
-        serves all. Else first the most promising ones, later such as are
-        drawn by that.
+        Where a limit keeps it far above the relaxation, by reduced cost alone those that are likely to be part of a
+        plan which serves all. Else first the most promising ones, later such as are drawn by that.
         """
         search, order = self._search, self._order()
         if self.is_far():
