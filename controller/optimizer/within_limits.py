@@ -12,9 +12,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.cost import price
 from controller.domain.instance import Instance
 from controller.optimizer.routing import route
-
-_ROUNDING = 1e-7
-_BUDGET_ROUNDING = 1e-9
+from controller.optimizer.state import COUNT_ROUNDING, LIMIT_ROUNDING
 
 
 def within_limits(instance: Instance, replicas: Ints) -> Ints:
@@ -52,12 +50,12 @@ class _Fleet:
 
     def cut_gpus(self) -> None:
         """Keep the GPUs that each tier has."""
-        arrays = self._arrays
-        used = np.bincount(arrays.tier, weights=arrays.gpus * self.replicas, minlength=len(arrays.available))
-        for k in np.flatnonzero(used > arrays.available):
-            self._cut_gpus_of(np.where(arrays.tier == k, arrays.gpus, 0), float(arrays.available[k]))
+        for k in range(len(self._arrays.available)):
+            self._cut_gpus_of(k)
 
-    def _cut_gpus_of(self, gpus: Ints, available: float) -> None:
+    def _cut_gpus_of(self, k: int) -> None:
+        arrays = self._arrays
+        gpus, available = np.where(arrays.tier == k, arrays.gpus, 0), float(arrays.available[k])
         self._cut(
             np.flatnonzero(gpus),
             lambda: float(gpus @ self.replicas) - available,
@@ -70,7 +68,7 @@ class _Fleet:
         if storage_gb is not None:
             self._cut(
                 np.arange(len(weights_gb)),
-                lambda: float(weights_gb @ (self.replicas > 0)) - storage_gb - _ROUNDING,
+                lambda: float(weights_gb @ (self.replicas > 0)) - storage_gb - COUNT_ROUNDING,
                 lambda d, _: self.replicas[d],
             )
 
@@ -82,7 +80,7 @@ class _Fleet:
             self._cut(
                 np.arange(arrays.num_deployments),
                 lambda: (
-                    price(arrays, self.replicas, nothing).budgeted_usd - budget_usd * (1 + _BUDGET_ROUNDING)
+                    price(arrays, self.replicas, nothing).budgeted_usd - budget_usd * (1 + LIMIT_ROUNDING)
                 ),
                 lambda d, over: math.ceil(over / arrays.rent_usd[d]),
             )

@@ -46,13 +46,8 @@ DATA = Path(__file__).parents[1] / "data"
 _OTHERS = tuple(
     [f"paper-s{seed}-x{rate}" for seed, rate in ((1300, 10), (1307, 100))]
     + ["paper-s1301-x30-tight60", "paper-s1302-x100-a64", "paper-s1303-x10-tight80", "paper-s1304-x30-avg"]
-    + [
-        "paper-s1306-x10-unmet",
-        "paper-s1308-x3-tight70",
-        "paper-s1401-x30-tight60",
-        "paper-s1405-x10-tight80",
-    ]
-    + ["synth-8x8x8-s1310-x3", "synth-10x10x10-s1311"]
+    + ["paper-s1306-x10-unmet", "paper-s1308-x3-tight70", "paper-s1401-x30-tight60"]
+    + ["paper-s1405-x10-tight80", "synth-8x8x8-s1310-x3", "synth-10x10x10-s1311"]
     + ["synth-10x10x10-s1312-x10", "synth-10x10x10-s1313-x3-tight80", "synth-12x12x12-s1314-x3"]
     + ["synth-12x12x12-s1315-x10-a96", "synth-15x15x15-s1316", "synth-15x15x15-s1317-x10"]
     + ["synth-15x15x15-s1318-x3-tight70", "synth-20x20x20-s1319", "synth-20x20x20-s1320-x3"]

@@ -205,7 +205,7 @@ def _fitting(sets: OpenSets, rows: Ints, load: Floats, down: Floats, up: Floats)
 
 
 def _impossible(sets: OpenSets, rows: Ints, replicas: Floats | None) -> Floats:
-    """Return (N,) what bars rows of which the replicas, or one of each, are more than a limit lets be."""
+    """Return (N,) what bars sets of which the replicas, or one of each, are more than a limit lets be."""
     count = np.where(rows < sets.num_candidates, 1.0, 0.0) if replicas is None else replicas
     used = (sets.per_replica[:, rows] * count + sets.once[:, rows]).sum(axis=2)
     limit = sets.limit[:, None]

@@ -160,7 +160,7 @@ class Population:
         self._round(best, below_usd)
 
     def _relax(self, at: Ints) -> None:
-        """Estimate sets with fractions of replicas, from the prices that they have."""
+        """Estimate new sets with fractions of replicas, from the prices that they have."""
         if not len(at):
             return
         met, width = self._met, self._width(at)
@@ -168,8 +168,7 @@ class Population:
         found = estimate(self._sets, rows, _STEPS, prices, met.limit_usd[at])
         met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
         self._load[at, :width] = found.load
-        self._relaxed_usd[at] = np.maximum(self._relaxed_usd[at], found.usd)
-        self.usd[at] = np.maximum(self.usd[at], found.usd)
+        self.usd[at] = self._relaxed_usd[at] = found.usd
 
     def _round(self, at: Ints, below_usd: float) -> None:
         """Estimate sets with whole replicas."""
