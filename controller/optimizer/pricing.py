@@ -62,6 +62,18 @@ class Prices:
         ratio = np.where(np.isfinite(rate_ratio), rate_ratio, np.nan)
         return replace(self, demand_usd=self.demand_usd * ratio, excess_usd=self.excess_usd * ratio)
 
+    @property
+    def are_of_limits(self) -> bool:
+        """Whether the budget, storage, or GPUs of a tier have a price."""
+        return bool(self.budget or self.storage_usd_per_gb or self.gpu_usd.any())
+
+    def limits_usd(self, space: SearchSpace, replicas: Floats, at: Ints) -> Floats:
+        """Return what ``replicas`` of the deployments ``at``, open in any case, take up of limits at these prices."""
+        spend_usd = space.rent_usd[at] * replicas + space.open_usd[at]
+        gpus_usd = self.gpu_usd[space.tier[at]] * space.gpus[at] * replicas
+        usd: Floats = -(self.budget * spend_usd + gpus_usd + self.storage_usd_per_gb * space.weights_gb[at])
+        return usd
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:

@@ -116,6 +116,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
+        "prices of limits in takeovers": ((Prices, "limits_usd", lambda *_: 0.0),),
         "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
         "sets by fractions, too, where limits bind": (
             (Population, "_orders", lambda population, below_usd: orders(population, below_usd)[:1]),

@@ -28,6 +28,7 @@ from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
+from controller.optimizer.pricing import Prices
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
@@ -156,7 +157,17 @@ def test_an_upgrade_is_to_another_configuration_of_the_pair_where_there_is_one(
     assert met == (others or set(range(space.num_deployments)))
 
 
-def taken_over(state: AllocationState, leaving: np.ndarray, d: int) -> float:
+def with_limits_priced(state: AllocationState, prices: Prices) -> float:
+    """Return what a plan costs with its fleet's rent, GB and GPUs at their prices, and nothing for what breaks ζ."""
+    space = state.space
+    spent = space.budgeted_usd(state.replicas).sum()
+    gpus = np.bincount(space.tier, weights=space.gpus * state.replicas, minlength=len(prices.gpu_usd))
+    stored = space.weights_gb[state.replicas > 0].sum()
+    limits = prices.budget * spent + prices.storage_usd_per_gb * stored + prices.gpu_usd @ gpus
+    return float(state.cost_usd() - space.shortfall_usd * state.shortfall.sum() - limits)
+
+
+def taken_over(state: AllocationState, leaving: np.ndarray, d: int, prices: Prices) -> float:
     """Return what the plan costs where d serves those shares (I, D) instead, and all that nobody does."""
     space = state.space
     shares = state.shares - leaving
@@ -165,7 +176,7 @@ def taken_over(state: AllocationState, leaving: np.ndarray, d: int) -> float:
     after.hold(d, 1.0)
     if after.replicas[d] > space.cap[d]:
         return np.inf
-    return after.cost_usd() - space.shortfall_usd * float(after.shortfall.sum())
+    return with_limits_priced(after, prices)
 
 
 @FEW
@@ -181,8 +192,9 @@ def test_a_takeover_costs_what_the_best_plan_after_it_costs_more(
     shares /= np.maximum(shares.sum(axis=1, keepdims=True), data.draw(pick([0.1, 1.0])))
     state = AllocationState.of_shares(space, shares)
     others = np.setdiff1d(np.arange(space.num_deployments), state.open)
-    no_prices = replace(priced(data, space), excess_usd=np.zeros(space.excess.shape[:2]))
-    before = state.cost_usd() - space.shortfall_usd * float(state.shortfall.sum())
+    # Where nobody's error has a price.
+    prices = replace(priced(data, space), excess_usd=np.zeros(space.excess.shape[:2]))
+    before = with_limits_priced(state, prices)
     leaving = [np.zeros_like(state.shares)]
     for n, e in enumerate(state.open):
         column = np.zeros_like(state.shares)
@@ -196,9 +208,9 @@ def test_a_takeover_costs_what_the_best_plan_after_it_costs_more(
             both[:, f] = state.shares[:, f]
             singles.append(both)
         leaving.extend(singles)
-    usd = takeover_usd(space, state, no_prices, others)
+    usd = takeover_usd(space, state, prices, others)
     for d, more in zip(others, usd, strict=True):
-        real = min(taken_over(state, part, int(d)) for part in leaving) - before
+        real = min(taken_over(state, part, int(d), prices) for part in leaving) - before
         assert more == pytest.approx(real, rel=1e-6, abs=1e-6 * max(before, 1.0))
 
 

@@ -28,8 +28,7 @@ class Neighbourhoods:
         self._search, self._relaxation, self._candidates = search, relaxation, candidates
         self._far_size = max(round(_FAR_SHARES / search.space.num_types), _FAR_LEAST)
         self._has_been_near = False
-        prices = relaxation.prices
-        self._is_limited = bool(prices.budget or prices.storage_usd_per_gb or prices.gpu_usd.any())
+        self._is_limited = relaxation.prices.are_of_limits
 
     def live(self) -> Bools:
         """Return (D,) whether a plan cheaper than the best one may open each deployment."""
