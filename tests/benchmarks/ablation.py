@@ -27,7 +27,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import breeding, guided, neighbourhoods, restricted
+from controller.optimizer.guided import breeding, guided, neighbourhoods, reach, restricted
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
@@ -96,7 +96,7 @@ def _tight(milp: type[RestrictedMilp], space: SearchSpace, at: Ints, **_: bool) 
     return milp(space, at, tight=True)
 
 
-def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
+def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float, gap: float) -> bool:
     return len(live) <= reach.size
 
 
@@ -136,6 +136,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),
         "past sets": ((SolverMemory, "nearest_sets", lambda *_: []),),
         "MILPs over all that matters": ((Reach, "has_all", _few),),
+        "more time for those the wider the gap": ((reach, "_GAP", math.inf),),
     }
 )
 

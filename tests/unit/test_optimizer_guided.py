@@ -232,18 +232,19 @@ def test_a_milp_over_all_waits_for_a_good_plan_and_is_tried_again_with_twice_the
     every = np.arange(space.num_deployments)
     reach = Reach(1.0)
     assert len(every) > reach.size
-    assert reach.has_all(space, every[: reach.size], 0.9), "few are always in reach"
-    assert not reach.has_all(space, every, 0.9)
+    assert reach.has_all(space, every[: reach.size], 0.9, 0.05), "few are always in reach"
+    assert not reach.has_all(space, every, 0.9, 0.05)
     reach.learn_of_some(0.1, solved=True, improved=True)
-    assert not reach.has_all(space, every, 0.9), "that was no good plan yet"
+    assert not reach.has_all(space, every, 0.9, 0.05), "that was no good plan yet"
     reach.learn_of_some(0.1, solved=True, improved=False)
-    assert not reach.has_all(space, every, 0.9), "that may have been luck"
+    assert not reach.has_all(space, every, 0.9, 0.05), "that may have been luck"
     reach.learn_of_some(0.1, solved=True, improved=False)
-    assert reach.has_all(space, every, 0.9)
+    assert reach.has_all(space, every, 0.9, 0.05)
+    assert not reach.has_all(space, every, 0.9, 0.5), "there would be too much to branch on"
     reach.learn_of_all(space, every, 0.4)
-    assert not reach.has_all(space, every, 0.9)
-    assert reach.has_all(space, every, 1.7)
-    assert reach.has_all(space, every[: len(every) // 3], 0.9)
+    assert not reach.has_all(space, every, 0.9, 0.05)
+    assert reach.has_all(space, every, 1.7, 0.05)
+    assert reach.has_all(space, every[: len(every) // 3], 0.9, 0.05)
 
 
 def test_milps_grow_where_they_are_solved_early_and_shrink_where_they_are_not() -> None:

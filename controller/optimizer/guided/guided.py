@@ -44,6 +44,7 @@ _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
 _MILP_NODES = 300
 _LEAST_LEFT_S, _LEAST_MILP_S = 0.004, 0.03
+_LEAST_USD = 1e-9
 _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.0025, 3e-8
 
 
@@ -150,7 +151,8 @@ class Hunt:
             self.breed()
             return
         live = np.flatnonzero(self.neighbourhoods.live())
-        if self.reach.has_all(self.search.space, live, self.left_s()):
+        gap = self.search.best_usd / max(self.relaxation.value_usd, _LEAST_USD) - 1.0
+        if self.reach.has_all(self.search.space, live, self.left_s(), gap):
             self._decide_all(live)
         else:
             self._decide_some()

@@ -15,6 +15,7 @@ _AIM = 0.6
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
 _WHOLE_SHARE, _ROUTES_PER_S, _MOST_ROUTES = 0.6, 3500.0, 1500.0
+_GAP = 0.1
 
 
 class Reach:
@@ -45,18 +46,19 @@ class Reach:
         """Return how long a MILP over all that matters may take, of what is left."""
         return _WHOLE_SHARE * left_s
 
-    def has_all(self, space: SearchSpace, live: Ints, left_s: float) -> bool:
+    def has_all(self, space: SearchSpace, live: Ints, left_s: float, gap: float) -> bool:
         """Whether a MILP over all of ``live`` is likely to end.
 
         Few deployments always are in reach; for more of them a good plan comes first, one that MILPs over some did not
-        improve, because what cannot be cheaper than that need not be decided.
+        improve, because what cannot be cheaper than that need not be decided. The wider the ``gap`` of best plan and
+        relaxation, relative to that, the more there is to branch on.
         """
         if len(live) <= self.size:
             return True
         if self._misses < _MISSES:
             return False
         most = self._routes_per_s * self.whole_slice_s(left_s) if self._limited else self._most_routes
-        return _num_routes(space, live) <= most
+        return _num_routes(space, live) * max(gap / _GAP, 1.0) <= most
 
     def learn_of_some(self, took_s: float, *, solved: bool, improved: bool) -> None:
         """Let the next MILP over some be larger where this one was solved early, smaller where it was not solved."""
