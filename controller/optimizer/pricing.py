@@ -67,12 +67,14 @@ class Prices:
         """Whether the budget, storage, or GPUs of a tier have a price."""
         return bool(self.budget or self.storage_usd_per_gb or self.gpu_usd.any())
 
-    def limits_usd(self, space: SearchSpace, replicas: Floats, at: Ints) -> Floats:
-        """Return what ``replicas`` of the deployments ``at``, open in any case, take up of limits at these prices."""
-        spend_usd = space.rent_usd[at] * replicas + space.open_usd[at]
-        gpus_usd = self.gpu_usd[space.tier[at]] * space.gpus[at] * replicas
-        usd: Floats = -(self.budget * spend_usd + gpus_usd + self.storage_usd_per_gb * space.weights_gb[at])
-        return usd
+    def fleet_usd(self, space: SearchSpace, at: slice | Ints) -> tuple[Floats, Floats, Floats]:
+        """Price the deployments ``at`` (n,), what they take up of limits included.
+
+        Return (n,) each: price of a replica, of starting one, and of a deployment that is open at all.
+        """
+        rent = space.rent_usd[at] * (1.0 - self.budget) - self.gpu_usd[space.tier[at]] * space.gpus[at]
+        once = space.open_usd[at] * (1.0 - self.budget) - self.storage_usd_per_gb * space.weights_gb[at]
+        return rent, space.start_usd[at], once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,7 @@ class Pricer:
     def columns(self, prices: Prices, at: Ints) -> Columns:
         """Return the best columns of the deployments ``at``; each keeps both capacities."""
         value, load = self._value(prices, at), self._load[at]
-        rent, start, _ = self._fleet_usd(prices, at)
+        rent, start, _ = prices.fleet_usd(self.space, at)
         filling = _Filling.of(value, load, rent, start, self.space.incumbent[at], self.space.cap[at])
         return Columns(at, filling.replicas, filling.parts() * self._most[at])
 
@@ -162,7 +164,7 @@ class Pricer:
 
     def _glance(self, prices: Prices, at: slice) -> Floats:
         """Return (n,) numbers below the reduced costs; where a replica carries everything, the reduced costs."""
-        rent, start, once = self._fleet_usd(prices, at)
+        rent, start, once = prices.fleet_usd(self.space, at)
         carries_all = self._carries_all[at]
         value = self._value(prices, at)
         net = value.sum(axis=1) - rent
@@ -178,7 +180,7 @@ class Pricer:
     def _filled(self, prices: Prices, at: slice | Ints, load: Floats) -> Floats:
         """Return (n,) reduced costs for the loads ``load`` (n, I)."""
         space = self.space
-        rent, start, once = self._fleet_usd(prices, at)
+        rent, start, once = prices.fleet_usd(space, at)
         value = self._value(prices, at)
         filling = _Filling.of(value, load, rent, start, space.incumbent[at], space.cap[at])
         return np.where(space.cap[at] < 1, np.inf, once - filling.net_usd)
@@ -192,13 +194,6 @@ class Pricer:
             if usd.any():
                 value += usd * excess[at]
         return np.maximum(value, 0.0, out=value)
-
-    def _fleet_usd(self, prices: Prices, at: slice | Ints) -> tuple[Floats, Floats, Floats]:
-        """Return (n,) each: price of a replica, of starting one, and of a deployment that is open at all."""
-        space = self.space
-        rent = space.rent_usd[at] * (1.0 - prices.budget) - prices.gpu_usd[space.tier[at]] * space.gpus[at]
-        once = space.open_usd[at] * (1.0 - prices.budget) - prices.storage_usd_per_gb * space.weights_gb[at]
-        return rent, space.start_usd[at], once
 
 
 def most_share(space: SearchSpace) -> Floats:

@@ -27,7 +27,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import breeding, guided, neighbourhoods, reach, restricted
+from controller.optimizer.guided import breeding, guided, neighbourhoods, reach, restricted, takeover
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
@@ -96,6 +96,10 @@ def _tight(milp: type[RestrictedMilp], space: SearchSpace, at: Ints, **_: bool) 
     return milp(space, at, tight=True)
 
 
+def _no_limits(space: SearchSpace, prices: Prices, replicas: Floats, at: Ints) -> Floats:
+    return space.fleet_usd(replicas, at)
+
+
 def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float, gap: float) -> bool:
     return len(live) <= reach.size
 
@@ -116,7 +120,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
-        "prices of limits in takeovers": ((Prices, "limits_usd", lambda *_: 0.0),),
+        "prices of limits in takeovers": ((takeover, "_fleet_usd", _no_limits),),
         "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
         "sets by fractions, too, where limits bind": (
             (Population, "_orders", lambda population, below_usd: orders(population, below_usd)[:1]),

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,11 @@ import pytest
 from controller.domain.arrays import Floats, Ints
 from controller.domain.evaluate import evaluate, evaluate_arrays
 from controller.domain.instance import Instance
-from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
+from tests.shared_instances import shared
 
 DATA = Path(__file__).parents[1] / "data"
 PLANS = sorted(path.stem for path in (DATA / "plans").glob("*.json"))
-
-
-@cache
-def shared(name: str) -> Instance:
-    return load_instance(DATA / "instances" / f"{name}.json")
 
 
 def broken(instance: Instance, replicas: Ints, shares: Floats) -> set[str]:

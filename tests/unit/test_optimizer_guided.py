@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from controller.domain.arrays import Ints
-from controller.domain.instance import Instance
-from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
@@ -30,14 +28,10 @@ from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 from controller.optimizer.stop import MaxIterations, MaxRuntime
+from tests.shared_instances import shared
 
 DATA = Path(__file__).parents[1] / "data"
 BEST = json.loads((DATA / "best_known.json").read_text())
-
-
-@cache
-def shared(name: str) -> Instance:
-    return load_instance(DATA / "instances" / f"{name}.json")
 
 
 @cache

@@ -1,25 +1,15 @@
 """What a solve takes over from the ones before: plan, prices and open sets."""
 
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import pytest
 
 from controller.domain.entities import Switching
-from controller.domain.instance import Instance
-from controller.domain.instance_file import load_instance
 from controller.domain.plan import incumbent_of
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.stop import MaxIterations
-
-INSTANCES = Path(__file__).parents[1] / "data" / "instances"
-
-
-@cache
-def shared(name: str) -> Instance:
-    return load_instance(INSTANCES / f"{name}.json")
+from tests.shared_instances import shared
 
 
 def test_where_nothing_has_changed_the_plan_comes_back_at_once() -> None:

@@ -7,23 +7,17 @@ from pathlib import Path
 import pytest
 
 from controller.domain.evaluate import evaluate
-from controller.domain.instance import Instance
-from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
 from controller.errors import SettingsError
 from controller.optimizer.params import Params
 from controller.optimizer.result import Result
 from controller.optimizer.solve import solve
 from controller.optimizer.stop import MaxGap, MaxIterations
+from tests.shared_instances import shared
 
 DATA = Path(__file__).parents[1] / "data"
 BEST = json.loads((DATA / "best_known.json").read_text())
 FEASIBLE = sorted(name for name, known in BEST.items() if not known.get("infeasible"))
-
-
-@cache
-def shared(name: str) -> Instance:
-    return load_instance(DATA / "instances" / f"{name}.json")
 
 
 @cache

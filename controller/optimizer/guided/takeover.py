@@ -67,5 +67,6 @@ def _route_usd(space: SearchSpace, prices: Prices, at: Ints) -> Floats:
 
 def _fleet_usd(space: SearchSpace, prices: Prices, replicas: Floats, at: Ints) -> Floats:
     """Return what replicas of open deployments cost, limits priced."""
-    usd: Floats = space.fleet_usd(replicas, at) + prices.limits_usd(space, replicas, at)
+    rent, start, once = prices.fleet_usd(space, at)
+    usd: Floats = once + rent * replicas + start * np.maximum(replicas - space.incumbent[at], 0.0)
     return usd
