@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from controller.domain.arrays import Floats
+from controller.errors import SolverCrashError
 from controller.optimizer.construct.greedy import Greedy, under_pressure
 from controller.optimizer.construct.orders import fixed_orders, shuffled_order
+from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.local_search import LocalSearch
-from controller.optimizer.routing import route
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
@@ -81,8 +82,13 @@ def ruin(state: AllocationState, random: np.random.Generator) -> None:
 
 def rerouted(space: SearchSpace, state: AllocationState) -> AllocationState:
     """Return the cheapest routing over the replicas of ``state``, without those that it leaves idle."""
-    replicas = np.zeros(space.instance.arrays.num_deployments, dtype=np.int64)
-    replicas[space.ids] = state.replicas
-    shares: Floats = route(space.instance, replicas)[:, space.ids]
-    shares[space.idle_types] = 0.0
-    return AllocationState.of_shares(space, shares)
+    at = state.open
+    if not len(at):
+        return state
+    program, replicas = RoutingProgram(space, at), state.replicas[at]
+    try:
+        if math.isfinite(program.linear.solve(replicas, replicas)):
+            return program.state(program.linear.solution()[0])
+    except SolverCrashError:
+        pass  # the routing that there is will do
+    return state

@@ -27,7 +27,7 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import breeding, guided, neighbourhoods, reach, restricted, takeover
+from controller.optimizer.guided import breeding, guided, neighbourhoods, reach, restricted
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
@@ -96,15 +96,11 @@ def _tight(milp: type[RestrictedMilp], space: SearchSpace, at: Ints, **_: bool) 
     return milp(space, at, tight=True)
 
 
-def _no_limits(space: SearchSpace, prices: Prices, replicas: Floats, at: Ints) -> Floats:
-    return space.fleet_usd(replicas, at)
-
-
-def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float, gap: float) -> bool:
+def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
-settle, orders = Population.settle, Population._orders
+settle = Population.settle
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
@@ -120,14 +116,11 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
-        "prices of limits in takeovers": ((takeover, "_fleet_usd", _no_limits),),
         "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
-        "sets by fractions, too, where limits bind": (
-            (Population, "_orders", lambda population, below_usd: orders(population, below_usd)[:1]),
-        ),
-        "several turns of breeding first": ((guided, "_FIRST_TURNS", 1),),
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
+        "MILPs at once after easy ones": ((reach, "_EASY", 0.0),),
+        "larger ones first far from it": ((neighbourhoods, "_FIRST_FAR_SHARES", 0),),
         "upgrades in breeding": ((breeding, "_KINDS", (0.55, 0.0, 0.3, 0.15)),),
         "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
@@ -140,7 +133,6 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),
         "past sets": ((SolverMemory, "nearest_sets", lambda *_: []),),
         "MILPs over all that matters": ((Reach, "has_all", _few),),
-        "more time for those the wider the gap": ((reach, "_GAP", math.inf),),
     }
 )
 

@@ -28,7 +28,6 @@ from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
-from controller.optimizer.pricing import Prices
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
@@ -157,17 +156,12 @@ def test_an_upgrade_is_to_another_configuration_of_the_pair_where_there_is_one(
     assert met == (others or set(range(space.num_deployments)))
 
 
-def with_limits_priced(state: AllocationState, prices: Prices) -> float:
-    """Return what a plan costs with its fleet's rent, GB and GPUs at their prices, and nothing for what breaks ζ."""
-    space = state.space
-    spent = space.budgeted_usd(state.replicas).sum()
-    gpus = np.bincount(space.tier, weights=space.gpus * state.replicas, minlength=len(prices.gpu_usd))
-    stored = space.weights_gb[state.replicas > 0].sum()
-    limits = prices.budget * spent + prices.storage_usd_per_gb * stored + prices.gpu_usd @ gpus
-    return float(state.cost_usd() - space.shortfall_usd * state.shortfall.sum() - limits)
+def without_shortfall(state: AllocationState) -> float:
+    """Return what a plan costs, and nothing for what breaks ζ."""
+    return float(state.cost_usd() - state.space.shortfall_usd * state.shortfall.sum())
 
 
-def taken_over(state: AllocationState, leaving: np.ndarray, d: int, prices: Prices) -> float:
+def taken_over(state: AllocationState, leaving: np.ndarray, d: int) -> float:
     """Return what the plan costs where d serves those shares (I, D) instead, and all that nobody does."""
     space = state.space
     shares = state.shares - leaving
@@ -176,7 +170,7 @@ def taken_over(state: AllocationState, leaving: np.ndarray, d: int, prices: Pric
     after.hold(d, 1.0)
     if after.replicas[d] > space.cap[d]:
         return np.inf
-    return with_limits_priced(after, prices)
+    return without_shortfall(after)
 
 
 @FEW
@@ -194,7 +188,7 @@ def test_a_takeover_costs_what_the_best_plan_after_it_costs_more(
     others = np.setdiff1d(np.arange(space.num_deployments), state.open)
     # Where nobody's error has a price.
     prices = replace(priced(data, space), excess_usd=np.zeros(space.excess.shape[:2]))
-    before = with_limits_priced(state, prices)
+    before = without_shortfall(state)
     leaving = [np.zeros_like(state.shares)]
     for n, e in enumerate(state.open):
         column = np.zeros_like(state.shares)
@@ -210,7 +204,7 @@ def test_a_takeover_costs_what_the_best_plan_after_it_costs_more(
         leaving.extend(singles)
     usd = takeover_usd(space, state, prices, others)
     for d, more in zip(others, usd, strict=True):
-        real = min(taken_over(state, part, int(d), prices) for part in leaving) - before
+        real = min(taken_over(state, part, int(d)) for part in leaving) - before
         assert more == pytest.approx(real, rel=1e-6, abs=1e-6 * max(before, 1.0))
 
 

@@ -1,6 +1,7 @@
 """AGH's search over open sets: each part does what it is for, on the shared instances."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -224,31 +225,46 @@ def test_a_plan_is_the_optimum_where_nothing_is_left_that_could_be_in_a_cheaper_
 def test_a_milp_over_all_waits_for_a_good_plan_and_is_tried_again_with_twice_the_time() -> None:
     space, _ = relaxed("paper-s3-x10")
     every = np.arange(space.num_deployments)
-    reach = Reach(1.0)
+    reach = Reach(1.0, 14)
     assert len(every) > reach.size
-    assert reach.has_all(space, every[: reach.size], 0.9, 0.05), "few are always in reach"
-    assert not reach.has_all(space, every, 0.9, 0.05)
+    assert reach.has_all(space, every[: reach.size], 0.9), "few are always in reach"
+    assert not reach.has_all(space, every, 0.9)
     reach.learn_of_some(0.1, solved=True, improved=True)
-    assert not reach.has_all(space, every, 0.9, 0.05), "that was no good plan yet"
+    assert not reach.has_all(space, every, 0.9), "that was no good plan yet"
     reach.learn_of_some(0.1, solved=True, improved=False)
-    assert not reach.has_all(space, every, 0.9, 0.05), "that may have been luck"
+    assert not reach.has_all(space, every, 0.9), "that may have been luck"
     reach.learn_of_some(0.1, solved=True, improved=False)
-    assert reach.has_all(space, every, 0.9, 0.05)
-    assert not reach.has_all(space, every, 0.9, 0.5), "there would be too much to branch on"
+    assert reach.has_all(space, every, 0.9)
     reach.learn_of_all(space, every, 0.4)
-    assert not reach.has_all(space, every, 0.9, 0.05)
-    assert reach.has_all(space, every, 1.7, 0.05)
-    assert reach.has_all(space, every[: len(every) // 3], 0.9, 0.05)
+    assert not reach.has_all(space, every, 0.9)
+    assert reach.has_all(space, every, 1.7)
+    assert reach.has_all(space, every[: len(every) // 3], 0.9)
 
 
 def test_milps_grow_where_they_are_solved_early_and_shrink_where_they_are_not() -> None:
-    reach = Reach(1.0)
-    first = reach.size
+    reach = Reach(1.0, 14)
     reach.learn_of_some(0.01, solved=True, improved=False)
     larger = reach.size
     for _ in range(3):
         reach.learn_of_some(0.4, solved=False, improved=False)
-    assert reach.size < first < larger
+    assert reach.size < 14 < larger
+
+
+def test_a_milp_follows_an_easy_one_at_once_as_long_as_they_grow() -> None:
+    reach = Reach(1.0, 14)
+    reach.learn_of_some(0.01, solved=True, improved=False)
+    assert reach.is_easy
+    while reach.is_easy:
+        size = reach.size
+        reach.learn_of_some(0.01, solved=True, improved=False)
+    assert reach.size == size
+    for took_s, solved in ((0.01, False), (0.3, True)):
+        other = Reach(1.0, 14)
+        other.learn_of_some(took_s, solved=solved, improved=False)
+        assert not other.is_easy
+    timeless = Reach(math.inf, 14)
+    timeless.learn_of_some(0.01, solved=True, improved=False)
+    assert not timeless.is_easy, "what takes how long must not matter there"
 
 
 @pytest.mark.parametrize(

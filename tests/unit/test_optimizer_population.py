@@ -122,22 +122,9 @@ def test_only_sets_below_the_best_plan_are_to_be_priced() -> None:
     assert all(population.usd[number(population, members)] < middle for members in below)
 
 
-def test_where_a_limit_has_a_price_the_best_sets_with_fractions_of_replicas_are_priced_too() -> None:
-    population = bred("paper-s10-x30-tight60", 1, 3)
-    assert population._is_limited
-    chosen = population.unsettled(10, np.inf)
-    by_whole = np.flatnonzero(population._is_whole)
-    by_whole = by_whole[np.argsort(population.usd[by_whole], kind="stable")][:10]
-    by_fractions = np.argsort(population._relaxed_usd, kind="stable")[:5]
-    only_there = {population._members(int(n)) for n in np.setdiff1d(by_fractions, by_whole)}
-    assert only_there, "the orders differ"
-    assert only_there <= set(chosen)
-    assert {population._members(int(n)) for n in by_whole[:5]} <= set(chosen)
-
-
-def test_where_no_limit_has_a_price_sets_come_by_their_estimates_with_whole_replicas() -> None:
-    population = bred("paper-s3-x10", 1, 3)
-    assert not population._is_limited
+@pytest.mark.parametrize("name", ["paper-s3-x10", "paper-s10-x30-tight60"])
+def test_sets_come_by_their_estimates_with_whole_replicas(name: str) -> None:
+    population = bred(name, 1, 3)
     chosen = [number(population, members) for members in population.unsettled(10, np.inf)]
     assert population._is_whole[chosen].all()
     assert (np.diff(population.usd[chosen]) >= 0).all()

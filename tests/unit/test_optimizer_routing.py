@@ -13,11 +13,13 @@ from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.domain.plan import load_plan
 from controller.optimizer.highs import run_highs
+from controller.optimizer.multi_start import rerouted
 from controller.optimizer.program import Program
 from controller.optimizer.reroute import reroute
 from controller.optimizer.routing import route
 from controller.optimizer.simplex import maximize
 from controller.optimizer.space import SearchSpace
+from controller.optimizer.state import AllocationState
 from controller.optimizer.within_limits import within_limits
 
 DATA = Path(__file__).parents[1] / "data"
@@ -51,9 +53,19 @@ def test_routing_is_as_cheap_as_the_linear_program_with_those_replicas(name: str
         lower[columns[chosen]] = upper[columns[chosen]] = 1.0
     fixed.col_lower_, fixed.col_upper_ = lower, upper
     optimum = run_highs(fixed)
-    judged = evaluate_arrays(instance, replicas, route(instance, replicas))
-    assert judged.is_feasible
-    assert judged.cost.total_usd == pytest.approx(optimum.objective, rel=1e-6)
+    state = AllocationState(space)
+    state.replicas[chosen] = 1.0
+    hot = np.zeros_like(instance.arrays.compute_load)
+    hot[:, space.ids] = rerouted(space, state).shares
+    for shares in (route(instance, replicas), hot):
+        judged = evaluate_arrays(instance, replicas, shares)
+        assert judged.is_feasible
+        assert judged.cost.total_usd == pytest.approx(optimum.objective, rel=1e-6)
+
+
+def test_nothing_is_rerouted_where_nothing_runs() -> None:
+    state = AllocationState(SearchSpace.of(load_instance(DATA / "instances" / "paper-s3-x10.json")))
+    assert rerouted(state.space, state) is state
 
 
 def test_a_type_without_demand_goes_to_the_fastest_running_deployment_that_keeps_its_objectives() -> None:

@@ -26,9 +26,10 @@ from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
+from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
-_GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
+_GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE, _BUDGETED = 0.1, 0.003, 8e-7, 3
 _WARM_SHARE = 0.25
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
@@ -38,21 +39,18 @@ _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
-_FIRST_TURNS, _FIRST_TURNS_PER_S = 3, 7
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
-_MILP_NODES = 300
+_MILP_NODES = 600
 _LEAST_LEFT_S, _LEAST_MILP_S = 0.004, 0.03
-_LEAST_USD = 1e-9
 _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.0025, 3e-8
 
 
 def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a MILP."""
     space = search.space
-    greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
-    if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
+    if search.best is None and _greedy_s(space) <= _GREEDY_SHARE * search.stop.remaining_s():
         greedy = Greedy.of(space)
         search.offer(greedy.build(next(fixed_orders(space.instance))))
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
@@ -62,6 +60,12 @@ def guided(search: Search) -> None:
     hunt.begin()
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
+
+
+def _greedy_s(space: SearchSpace) -> float:
+    """Return about how long GH takes; where a budget leaves demand unserved, it is built three times."""
+    once_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
+    return once_s * (_BUDGETED if math.isfinite(space.budget_usd) else 1)
 
 
 def _relaxation(search: Search) -> Relaxation:
@@ -104,18 +108,14 @@ class Hunt:
         self.population = Population(self.sets, self._likelihood())
         self.neighbourhoods = Neighbourhoods(search, relaxation, self.candidates)
         self.rounds: Iterator[Callable[[], None]] = cycle([self.decide, self.breed])
-        self.turns: Iterator[Callable[[], None]] = chain(self._first_turns(), self.rounds)
-        self.reach = Reach(total)
+        self.turns: Iterator[Callable[[], None]] = chain([self.breed], self.rounds)
+        self.reach = Reach(total, self.neighbourhoods.first_size())
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
     def left_s(self) -> float:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
-
-    def _first_turns(self) -> list[Callable[[], None]]:
-        """Return what comes before the rounds: sets are bred first, which is worth more the more time there is."""
-        return [self.breed] * max(round(min(_FIRST_TURNS_PER_S * self.total_s, _FIRST_TURNS)), 1)
 
     def _likelihood(self) -> Floats:
         """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
@@ -142,8 +142,11 @@ class Hunt:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
-        """Do one more thing: breed sets, or solve a MILP."""
-        next(self.turns)()
+        """Do one more thing: breed sets, or solve a MILP; after an easy one another, which is larger."""
+        if self.reach.is_easy and self.left_s() >= _LEAST_MILP_S:
+            self.decide()
+        else:
+            next(self.turns)()
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
@@ -151,8 +154,7 @@ class Hunt:
             self.breed()
             return
         live = np.flatnonzero(self.neighbourhoods.live())
-        gap = self.search.best_usd / max(self.relaxation.value_usd, _LEAST_USD) - 1.0
-        if self.reach.has_all(self.search.space, live, self.left_s(), gap):
+        if self.reach.has_all(self.search.space, live, self.left_s()):
             self._decide_all(live)
         else:
             self._decide_some()

@@ -10,8 +10,8 @@ from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
 _FAR = 1.4
-_FAR_SHARES, _FAR_LEAST = 100, 10
-_LEAST_ROOM = 6
+_FIRST_SIZE, _FIRST_FAR_SHARES = 14, 100
+_LEAST_ROOM, _LEAST_FAR = 4, 5
 _LEAST_WEIGHT = 1e-9
 _SCALE, _DELAY = 3, 5
 
@@ -26,9 +26,14 @@ class Neighbourhoods:
 
     def __init__(self, search: Search, relaxation: Relaxation, candidates: Ints) -> None:
         self._search, self._relaxation, self._candidates = search, relaxation, candidates
-        self._far_size = max(round(_FAR_SHARES / search.space.num_types), _FAR_LEAST)
         self._has_been_near = False
         self._is_limited = relaxation.prices.are_of_limits
+
+    def first_size(self) -> int:
+        """Return how many deployments to begin with; more of them far from the relaxation where types are few."""
+        return max(
+            _FIRST_SIZE, round(_FIRST_FAR_SHARES / self._search.space.num_types) if self.is_far() else 0
+        )
 
     def live(self) -> Bools:
         """Return (D,) whether a plan cheaper than the best one may open each deployment."""
@@ -42,7 +47,7 @@ class Neighbourhoods:
         """
         search, order = self._search, self._order()
         if self.is_far():
-            return order[: max(size, self._far_size)]
+            return order[: max(size, _LEAST_FAR)]
         members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
         room = max(size - len(members), _LEAST_ROOM)
         order = order[~np.isin(order, members)]

@@ -9,7 +9,6 @@ the place of their estimates.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -42,13 +41,11 @@ class Population:
     def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
         self._sets, self._none = sets, sets.num_candidates
         self._breeder = Breeder(sets, likelihood)
-        self._is_limited = bool((sets.first_limit_usd > 0).any())
         self._met = PricedSets(
             np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)), np.zeros((0, len(sets.limit)))
         )
         self._load: Floats = np.zeros((0, 1))
         self.usd: Floats = np.zeros(0)
-        self._relaxed_usd: Floats = np.zeros(0)
         nothing = np.zeros(0, dtype=bool)
         self._is_whole: Bools = nothing
         self._is_settled: Bools = nothing
@@ -70,18 +67,16 @@ class Population:
         """
         if len(self) > _MOST_SETS:
             self._forget(np.argsort(self.usd, kind="stable")[_MOST_SETS // 2 :])
-        parents = self._parents(below_usd)
+        parents = self._order(below_usd)[:_PARENTS]
         if len(parents):
             self._meet(self._breeder.children(self._met.at(parents), _CHILDREN, random))
         self._estimate(below_usd)
 
     def unsettled(self, count: int, below_usd: float) -> list[Members]:
         """Return the most promising sets of which it is not known what they really cost."""
-        orders = [
-            order[~self._is_settled[order] & (usd[order] < below_usd)][:count].tolist()
-            for order, usd in self._orders(below_usd)
-        ]
-        return [self._members(n) for n in _merged(orders)[:count]]
+        order = self._order(below_usd)
+        promising = order[~self._is_settled[order] & (self.usd[order] < below_usd)]
+        return [self._members(n) for n in promising[:count].tolist()]
 
     def settle(self, members: Members, usd: float) -> None:
         """Note what a set of candidates really costs, or a number that it is not below."""
@@ -96,24 +91,10 @@ class Population:
         row = self._met.rows[n]
         return tuple(self._sets.candidates[row[row < self._none]].tolist())
 
-    def _orders(self, below_usd: float) -> list[tuple[Ints, Floats]]:
-        """Return sets, the cheapest first, and what all cost by that order.
-
-        The first order is by the estimate with whole replicas, without those that such a one may yet make dearer.
-        Where limits bind, whole numbers near the loads may be far from the best ones, or more than the limits let be;
-        there a second order is by the estimate with fractions.
-        """
+    def _order(self, below_usd: float) -> Ints:
+        """Return sets by estimate, the cheapest first, without those that whole replicas may yet make dearer."""
         known = np.flatnonzero(self._is_whole | (self.usd >= below_usd))
-        orders = [(known[np.argsort(self.usd[known], kind="stable")], self.usd)]
-        if self._is_limited:
-            usd = np.where(self._is_settled, self.usd, self._relaxed_usd)
-            orders.append((np.argsort(usd, kind="stable"), usd))
-        return orders
-
-    def _parents(self, below_usd: float) -> Ints:
-        """Return the best sets."""
-        orders = [order[:_PARENTS].tolist() for order, _ in self._orders(below_usd)]
-        return np.array(_merged(orders)[:_PARENTS], dtype=np.int64)
+        return known[np.argsort(self.usd[known], kind="stable")]
 
     def _best_of(self, which: Bools, count: int) -> Ints:
         at = np.flatnonzero(which)
@@ -139,8 +120,8 @@ class Population:
             np.concatenate([met.limit_usd, sets.limit_usd[new]]),
         )
         self._load = np.concatenate([_wide(self._load, width, 0.0), np.zeros((len(new), width))])
-        unknown, no = np.full(len(new), -np.inf), np.zeros(len(new), dtype=bool)
-        self.usd, self._relaxed_usd = (np.append(usd, unknown) for usd in (self.usd, self._relaxed_usd))
+        no = np.zeros(len(new), dtype=bool)
+        self.usd = np.append(self.usd, np.full(len(new), -np.inf))
         self._is_whole, self._is_settled = (
             np.append(flags, no) for flags in (self._is_whole, self._is_settled)
         )
@@ -149,7 +130,7 @@ class Population:
         """Leave out some of the sets: a long search meets more than it has a use for."""
         kept = np.delete(np.arange(len(self)), which)
         self._met, self._load = self._met.at(kept), self._load[kept]
-        self.usd, self._relaxed_usd = self.usd[kept], self._relaxed_usd[kept]
+        self.usd = self.usd[kept]
         self._is_whole, self._is_settled = self._is_whole[kept], self._is_settled[kept]
         self._at = {row[row < self._none].tobytes(): n for n, row in enumerate(self._met.rows)}
 
@@ -168,7 +149,7 @@ class Population:
         found = estimate(self._sets, rows, _STEPS, prices, met.limit_usd[at])
         met.capacity_usd[at, :width], met.limit_usd[at] = found.capacity_usd, found.limit_usd
         self._load[at, :width] = found.load
-        self.usd[at] = self._relaxed_usd[at] = found.usd
+        self.usd[at] = found.usd
 
     def _round(self, at: Ints, below_usd: float) -> None:
         """Estimate sets with whole replicas."""
@@ -192,8 +173,3 @@ def _wide(rows: np.ndarray, width: int, fill: float) -> np.ndarray:
     if rows.shape[1] >= width:
         return rows[:, :width]
     return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=fill)
-
-
-def _merged(orders: list[list[int]]) -> list[int]:
-    """Return the numbers of some lists, each once, those that stand early in one of them first."""
-    return list(dict.fromkeys(n for n in chain(*zip_longest(*orders)) if n is not None))

@@ -7,15 +7,14 @@ import math
 from controller.domain.arrays import Ints
 from controller.optimizer.space import SearchSpace
 
-_SIZE_IN_A_SECOND, _SIZE_POWER = 22, 0.4
-_LEAST_SIZE, _MOST_FIRST_SIZE, _MOST_SIZE = 14, 30, 60
-_GROWTH = 1.6
+_LEAST_SIZE, _MOST_SIZE = 7, 60
+_GROWTH = 2.5
 _MISSES = 2
 _AIM = 0.6
+_EASY = 0.25
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
 _WHOLE_SHARE, _ROUTES_PER_S, _MOST_ROUTES = 0.6, 3500.0, 1500.0
-_GAP = 0.1
 
 
 class Reach:
@@ -24,21 +23,22 @@ class Reach:
     Parameters
     ----------
     total_s : the time for all of the search; inf where time is no limit.
+    size : how many deployments the first MILP over some may have.
 
     Attributes
     ----------
-    size : how many deployments a MILP over some may have.
+    size : how many the next one may have.
     slice_s : how long one may take.
+    is_easy : whether the last one took so little of that time that the next one, a larger one, may follow at once.
     """
 
-    def __init__(self, total_s: float) -> None:
+    def __init__(self, total_s: float, size: int) -> None:
         self._limited = math.isfinite(total_s)
-        self.size = _MOST_FIRST_SIZE
+        self.size = size
         self.slice_s = math.inf
         if self._limited:
-            size = round(_SIZE_IN_A_SECOND * math.pow(max(total_s, 0.0), _SIZE_POWER))
-            self.size = min(max(size, _LEAST_SIZE), _MOST_FIRST_SIZE)
             self.slice_s = min(max(_SLICE * total_s, _LEAST_SLICE_S), _MOST_SLICE_S)
+        self.is_easy = False
         self._routes_per_s, self._most_routes = _ROUTES_PER_S, _MOST_ROUTES
         self._misses = 0
 
@@ -46,34 +46,38 @@ class Reach:
         """Return how long a MILP over all that matters may take, of what is left."""
         return _WHOLE_SHARE * left_s
 
-    def has_all(self, space: SearchSpace, live: Ints, left_s: float, gap: float) -> bool:
+    def has_all(self, space: SearchSpace, live: Ints, left_s: float) -> bool:
         """Whether a MILP over all of ``live`` is likely to end.
 
         Few deployments always are in reach; for more of them a good plan comes first, one that MILPs over some did not
-        improve, because what cannot be cheaper than that need not be decided. The wider the ``gap`` of best plan and
-        relaxation, relative to that, the more there is to branch on.
+        improve, because what cannot be cheaper than that need not be decided.
         """
         if len(live) <= self.size:
             return True
         if self._misses < _MISSES:
             return False
         most = self._routes_per_s * self.whole_slice_s(left_s) if self._limited else self._most_routes
-        return _num_routes(space, live) * max(gap / _GAP, 1.0) <= most
+        return _num_routes(space, live) <= most
 
     def learn_of_some(self, took_s: float, *, solved: bool, improved: bool) -> None:
-        """Let the next MILP over some be larger where this one was solved early, smaller where it was not solved."""
+        """Let the next MILP over some be larger where this one was solved early, smaller where it was not solved.
+
+        Hard ones are small enough soon, and easy ones, which take little time, large enough.
+        """
         self._misses = 0 if improved else self._misses + 1
         if self._limited:
             aim = _AIM * self.slice_s / max(took_s, 1e-3) if solved else 0.0
         else:
             aim = math.inf if solved else 0.0
         change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
-        self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
+        before, self.size = self.size, min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
+        self.is_easy = self._limited and self.size > before and took_s < _EASY * self.slice_s
 
     def learn_of_all(self, space: SearchSpace, live: Ints, took_s: float) -> None:
         """Try that again only with twice the time, or where half as much is left to decide."""
         routes = _num_routes(space, live)
         self._routes_per_s, self._most_routes = 0.5 * routes / max(took_s, 1e-3), 0.5 * routes
+        self.is_easy = False
 
 
 def _num_routes(space: SearchSpace, at: Ints) -> int:

@@ -21,14 +21,14 @@ def takeover_usd(space: SearchSpace, state: AllocationState, prices: Prices, at:
     """Return (n,) by how much a plan becomes dearer where each of the deployments ``at`` (n,) takes over the best part.
 
     That may be all that a member serves, or two of them, or what is above one replica less; and always what nobody
-    serves. Replicas are whole. Errors above an SLO, and what is taken up of the budget, storage and scarce GPUs, have
-    the prices that the relaxation gives them: what breaks a limit may be looked at, but is dear.
+    serves. Replicas are whole. Errors above an SLO have the price that the relaxation gives them; limits are left out:
+    what breaks one may be looked at.
     """
     parts, saved_usd = _parts(space, state, prices)
     usd, allowed = _route_usd(space, prices, at), space.allowed[:, at]
     compute, memory = (np.where(allowed, load[:, at], 0.0) for load in (space.compute, space.memory))
     replicas = np.maximum(needed_replicas(parts @ compute, parts @ memory), 1.0)
-    taken_usd = parts @ usd + _fleet_usd(space, prices, replicas, at)
+    taken_usd = parts @ usd + space.fleet_usd(replicas, at)
     taken_usd[replicas > space.cap[at]] = np.inf
     best: Floats = (taken_usd - saved_usd[:, None]).min(axis=0)
     return best
@@ -39,13 +39,13 @@ def _parts(space: SearchSpace, state: AllocationState, prices: Prices) -> tuple[
     members, unmet = state.open, state.unmet
     shares, replicas = state.shares[:, members].T, state.replicas[members]
     serving_usd = (shares * _route_usd(space, prices, members).T).sum(axis=1)
-    fleet_usd = _fleet_usd(space, prices, replicas, members)
+    fleet_usd = space.fleet_usd(replicas, members)
     all_usd = serving_usd + fleet_usd
     one, other = np.triu_indices(len(members) if len(members) <= _MOST_IN_TWOS else 0, 1)
     several = np.flatnonzero(replicas > 1)
     load = np.maximum(state.compute, state.memory)[members[several]]
     above = np.maximum(load - (replicas[several] - 1.0), 0.0) / load
-    less_usd = fleet_usd[several] - _fleet_usd(space, prices, replicas[several] - 1.0, members[several])
+    less_usd = fleet_usd[several] - space.fleet_usd(replicas[several] - 1.0, members[several])
     parts = [
         np.zeros((1, space.num_types)),
         shares,
@@ -62,11 +62,4 @@ def _route_usd(space: SearchSpace, prices: Prices, at: Ints) -> Floats:
     usd: Floats = np.where(
         space.allowed[:, at], space.route_usd[:, at] + errors_usd, space.unmet_usd[:, None]
     )
-    return usd
-
-
-def _fleet_usd(space: SearchSpace, prices: Prices, replicas: Floats, at: Ints) -> Floats:
-    """Return what replicas of open deployments cost, limits priced."""
-    rent, start, once = prices.fleet_usd(space, at)
-    usd: Floats = once + rent * replicas + start * np.maximum(replicas - space.incumbent[at], 0.0)
     return usd
