@@ -269,6 +269,18 @@ def test_a_milp_follows_an_easy_one_at_once_as_long_as_they_grow() -> None:
     assert not timeless.is_easy, "what takes how long must not matter there"
 
 
+def test_sets_are_bred_between_milps_but_after_easy_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    for turn in ("breed", "decide"):
+        monkeypatch.setattr(guided.Hunt, turn, lambda _, turn=turn: done.append(turn))
+    space, relaxation = relaxed("paper-s3-x10")
+    hunt = guided.Hunt(Search(space, MaxIterations(99), Params(), seed=0), relaxation)
+    for is_easy in (False, False, True, True, False, False):
+        hunt.reach.is_easy = is_easy
+        hunt.go_on()
+    assert done == ["breed", "decide", "decide", "decide", "breed", "decide"]
+
+
 @pytest.mark.parametrize(
     "name", ["paper-s10-x30-tight60", "paper-s3-x10", "synth-10x10x10-s4", "synth-8x8x8-s3"]
 )

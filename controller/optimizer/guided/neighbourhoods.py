@@ -31,9 +31,9 @@ class Neighbourhoods:
 
     def first_size(self) -> int:
         """Return how many deployments to begin with; more of them far from the relaxation where types are few."""
-        return max(
-            _FIRST_SIZE, round(_FIRST_FAR_SHARES / self._search.space.num_types) if self.is_far() else 0
-        )
+        if not self.is_far():
+            return _FIRST_SIZE
+        return max(_FIRST_SIZE, round(_FIRST_FAR_SHARES / self._search.space.num_types))
 
     def live(self) -> Bools:
         """Return (D,) whether a plan cheaper than the best one may open each deployment."""
