@@ -26,10 +26,9 @@ from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
-from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
-_GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE, _BUDGETED = 0.1, 0.003, 8e-7, 3
+_GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
 _WARM_SHARE = 0.25
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
@@ -50,7 +49,8 @@ _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.0025, 3e-8
 def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a MILP."""
     space = search.space
-    if search.best is None and _greedy_s(space) <= _GREEDY_SHARE * search.stop.remaining_s():
+    greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
+    if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
         greedy = Greedy.of(space)
         search.offer(greedy.build(next(fixed_orders(space.instance))))
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
@@ -60,12 +60,6 @@ def guided(search: Search) -> None:
     hunt.begin()
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
-
-
-def _greedy_s(space: SearchSpace) -> float:
-    """Return about how long GH takes; where a budget leaves demand unserved, it is built three times."""
-    once_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
-    return once_s * (_BUDGETED if math.isfinite(space.budget_usd) else 1)
 
 
 def _relaxation(search: Search) -> Relaxation:
