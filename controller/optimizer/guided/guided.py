@@ -101,8 +101,7 @@ class Hunt:
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
         self.neighbourhoods = Neighbourhoods(search, relaxation, self.candidates)
-        self.rounds: Iterator[Callable[[], None]] = cycle([self.decide, self.breed])
-        self.turns: Iterator[Callable[[], None]] = chain([self.breed], self.rounds)
+        self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
         self.reach = Reach(total, self.neighbourhoods.first_size())
         arrays = space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
@@ -127,7 +126,7 @@ class Hunt:
             self._price(tuple(start.tolist()))
         if search.initial and search.best is not None and len(search.best.open):
             # What the plan that is known lacks is seldom one exchange.
-            self.turns = chain([self.decide], self.rounds)
+            self.turns = chain([self.decide] * 2, self.turns)
         else:
             self._price(tuple(used[-1].tolist()))
         starts = (np.searchsorted(self.candidates, start) for start in used if len(start))

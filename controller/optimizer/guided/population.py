@@ -67,16 +67,16 @@ class Population:
         """
         if len(self) > _MOST_SETS:
             self._forget(np.argsort(self.usd, kind="stable")[_MOST_SETS // 2 :])
-        parents = self._order(below_usd)[:_PARENTS]
+        # Not those that an estimate with whole replicas may yet make dearer.
+        parents = self._best_of(self._is_whole | (self.usd >= below_usd), _PARENTS)
         if len(parents):
             self._meet(self._breeder.children(self._met.at(parents), _CHILDREN, random))
         self._estimate(below_usd)
 
     def unsettled(self, count: int, below_usd: float) -> list[Members]:
         """Return the most promising sets of which it is not known what they really cost."""
-        order = self._order(below_usd)
-        promising = order[~self._is_settled[order] & (self.usd[order] < below_usd)]
-        return [self._members(n) for n in promising[:count].tolist()]
+        promising = self._is_whole & ~self._is_settled & (self.usd < below_usd)
+        return [self._members(n) for n in self._best_of(promising, count).tolist()]
 
     def settle(self, members: Members, usd: float) -> None:
         """Note what a set of candidates really costs, or a number that it is not below."""
@@ -90,11 +90,6 @@ class Population:
     def _members(self, n: int) -> Members:
         row = self._met.rows[n]
         return tuple(self._sets.candidates[row[row < self._none]].tolist())
-
-    def _order(self, below_usd: float) -> Ints:
-        """Return sets by estimate, the cheapest first, without those that whole replicas may yet make dearer."""
-        known = np.flatnonzero(self._is_whole | (self.usd >= below_usd))
-        return known[np.argsort(self.usd[known], kind="stable")]
 
     def _best_of(self, which: Bools, count: int) -> Ints:
         at = np.flatnonzero(which)
