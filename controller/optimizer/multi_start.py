@@ -10,8 +10,8 @@ import numpy as np
 from controller.errors import SolverCrashError
 from controller.optimizer.construct.greedy import Greedy, under_pressure
 from controller.optimizer.construct.orders import fixed_orders, shuffled_order
-from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.local_search import LocalSearch
+from controller.optimizer.routing_program import RoutingProgram
 from controller.optimizer.search import Search
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState

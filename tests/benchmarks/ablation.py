@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -148,13 +148,17 @@ class Task:
     spread: float = 0.0
 
 
+Key = tuple[str, str, int]
+"""What was asked: the title of a task, the instance, and the seed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of all tasks without some mechanism: cost and whether it was proved, by task and seed."""
+    """What became of all tasks without some mechanism: cost and whether it was proved."""
 
     name: str
-    usd: Mapping[tuple[str, str, int], float]
-    proved: Mapping[tuple[str, str, int], bool]
+    usd: dict[Key, float]
+    proved: dict[Key, bool]
 
 
 def instances() -> dict[str, tuple[Instance, float]]:
@@ -168,19 +172,17 @@ def instances() -> dict[str, tuple[Instance, float]]:
     return shared | {name: (instance_of(name), math.inf) for name in _OTHERS}
 
 
-@cache
-def tasks(limits_s: tuple[float, ...], only: str) -> tuple[Task, ...]:
-    """Return every instance, cold with each limit, and warm; what a process forks from has it already."""
-    found: list[Task] = []
-    for name, (instance, _) in instances().items():
-        if only in name:
-            found += [Task(f"{limit_s:g} s", instance, limit_s) for limit_s in limits_s]
-            short = of_a_tick(instance)
-            before = timed(short, 1.0).result
-            away = timed(moved(short, before, _AWAY_SPREAD, 0), _WARM_S, after=before).result
-            found.append(Task(_WARM, short, _WARM_S, before, _WARM_SPREAD))
-            found.append(Task(_BACK, short, _WARM_S, away, _BACK_SPREAD))
-    return tuple(found)
+def tasks(name: str, limits_s: Sequence[float]) -> list[Task]:
+    """Return an instance cold, with each limit, and warm."""
+    instance, _ = instances()[name]
+    short = of_a_tick(instance)
+    before = timed(short, 1.0).result
+    away = timed(moved(short, before, _AWAY_SPREAD, 0), _WARM_S, after=before).result
+    return [
+        *(Task(f"{limit_s:g} s", instance, limit_s) for limit_s in limits_s),
+        Task(_WARM, short, _WARM_S, before, _WARM_SPREAD),
+        Task(_BACK, short, _WARM_S, away, _BACK_SPREAD),
+    ]
 
 
 @contextmanager
@@ -192,24 +194,27 @@ def left_out(mechanism: str) -> Iterator[None]:
         yield
 
 
-def without(mechanism: str, limits_s: tuple[float, ...], only: str, seeds: int) -> Row:
-    """Solve every task without a mechanism."""
-    usd, proved = {}, {}
-    todo = tasks(limits_s, only)
-    with left_out(mechanism):
-        for task in todo:
-            for seed in range(seeds):
-                instance = task.instance
-                if task.before is not None:
-                    instance = moved(instance, task.before, task.spread, seed)
+def solved(name: str, mechanisms: Sequence[str], limits_s: Sequence[float], seeds: int) -> list[Row]:
+    """Solve the tasks of an instance without each mechanism, one straight after the other.
+
+    Machines are faster in one minute than in the next: rows that were solved apart would differ by that.
+    """
+    rows = [Row(mechanism, {}, {}) for mechanism in mechanisms]
+    for task in tasks(name, limits_s):
+        for seed in range(seeds):
+            instance = task.instance
+            if task.before is not None:
+                instance = moved(instance, task.before, task.spread, seed)
+            for row in rows:
+                with left_out(row.name):
+                    result = timed(instance, task.limit_s, seed=seed, after=task.before).result
                 key = (task.title, instance.name, seed)
-                result = timed(instance, task.limit_s, seed=seed, after=task.before).result
-                usd[key] = math.inf if result.objective_usd is None else result.objective_usd
-                proved[key] = result.status == "optimal"
-    return Row(mechanism, usd, proved)
+                row.usd[key] = math.inf if result.objective_usd is None else result.objective_usd
+                row.proved[key] = result.status == "optimal"
+    return rows
 
 
-def cells(row: Row, everything: Row, cheapest: Mapping[tuple[str, str, int], float], title: str) -> str:
+def cells(row: Row, everything: Row, cheapest: Mapping[Key, float], title: str) -> str:
     """Return a row's mean gap, by how much that is above the one of ``everything``, and what was proved."""
     keys = [key for key in row.usd if key[0] == title]
     gaps, others = (
@@ -222,12 +227,12 @@ def cells(row: Row, everything: Row, cheapest: Mapping[tuple[str, str, int], flo
     return f"{gaps.mean():>13.2%} {100 * more.mean():>+6.2f} ±{100 * error:4.2f} {proved:>7}"
 
 
-def cheapest_of(rows: Sequence[Row]) -> dict[tuple[str, str, int], float]:
+def cheapest_of(rows: Sequence[Row]) -> dict[Key, float]:
     """Return the cheapest cost of each task: of its instance, where it is cold, whatever the limit and the seed."""
     known = {name: usd for name, (_, usd) in instances().items()}
     found: dict[tuple[str, ...], float] = {}
 
-    def place(key: tuple[str, str, int]) -> tuple[str, ...]:
+    def place(key: Key) -> tuple[str, ...]:
         title, name, seed = key
         return (title, name, str(seed)) if title in (_WARM, _BACK) else (name,)
 
@@ -243,20 +248,22 @@ def cheapest_of(rows: Sequence[Row]) -> dict[tuple[str, str, int], float]:
 @click.option("--only", "mechanisms", multiple=True, help="Mechanisms whose names contain this.")
 @click.option("--instances", "names", default="", help="Instances whose names contain this.")
 @click.option("--time-limit", "limits_s", multiple=True, type=float, default=(0.3, 1.0), show_default=True)
-@click.option("--jobs", default=1, show_default=True, help="Rows at once; CPU time is what counts.")
+@click.option("--jobs", default=1, show_default=True, help="Instances at once; CPU time is what counts.")
 def main(seeds: int, mechanisms: tuple[str, ...], names: str, limits_s: tuple[float, ...], jobs: int) -> None:
     """Solve the instances without each mechanism."""
-    todo = tasks(limits_s, names)
     wanted = [name for name in WITHOUT if any(part in name for part in mechanisms or ("",))]
     wanted = list(dict.fromkeys(["nothing", *wanted]))
+    rows = [Row(mechanism, {}, {}) for mechanism in wanted]
+    todo = [name for name in instances() if names in name]
     with ProcessPoolExecutor(jobs) as pool:
-        running = [pool.submit(without, name, limits_s, names, seeds) for name in wanted]
-        rows = []
-        for done in running:
-            rows.append(done.result())
-            click.echo(f"{len(rows)} of {len(wanted)}: {rows[-1].name}", err=True)
+        of_each = pool.map(partial(solved, mechanisms=wanted, limits_s=limits_s, seeds=seeds), todo)
+        for number, (name, found) in enumerate(zip(todo, of_each, strict=True), start=1):
+            for row, more in zip(rows, found, strict=True):
+                row.usd.update(more.usd)
+                row.proved.update(more.proved)
+            click.echo(f"{number} of {len(todo)}: {name}", err=True)
     cheapest = cheapest_of(rows)
-    titles = list(dict.fromkeys(task.title for task in todo))
+    titles = list(dict.fromkeys(title for title, _, _ in cheapest))
     click.echo(
         f"{len({key[1] for key in cheapest})} instances, {seeds} seeds; gaps, in points above the first row, proved"
     )

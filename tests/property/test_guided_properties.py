@@ -23,11 +23,11 @@ from controller.optimizer.guided.estimate import estimate
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import RestrictedMilp
-from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
+from controller.optimizer.routing_program import RoutingProgram
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace

@@ -13,9 +13,9 @@ from controller.optimizer.guided.breeding import Breeder, PricedSets
 from controller.optimizer.guided.estimate import estimate
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
-from controller.optimizer.guided.routing_program import RoutingProgram
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.relaxation import relax
+from controller.optimizer.routing_program import RoutingProgram
 from controller.optimizer.space import SearchSpace
 
 INSTANCES = Path(__file__).parents[1] / "data" / "instances"

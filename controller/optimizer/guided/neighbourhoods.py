@@ -11,7 +11,7 @@ from controller.optimizer.search import Search
 
 _FAR = 1.4
 _FIRST_SIZE, _FIRST_FAR_SHARES = 14, 100
-_LEAST_ROOM, _LEAST_FAR = 4, 5
+_LEAST_ROOM = 4
 _LEAST_WEIGHT = 1e-9
 _SCALE, _DELAY = 3, 5
 
@@ -47,7 +47,7 @@ class Neighbourhoods:
         """
         search, order = self._search, self._order()
         if self.is_far():
-            return order[: max(size, _LEAST_FAR)]
+            return order[:size]
         members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
         room = max(size - len(members), _LEAST_ROOM)
         order = order[~np.isin(order, members)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from controller.domain.arrays import Ints
 from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort
-from controller.optimizer.guided.routing_program import RoutingProgram
+from controller.optimizer.routing_program import RoutingProgram
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
