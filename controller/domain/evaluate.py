@@ -112,15 +112,16 @@ def evaluate(instance: Instance, plan: Plan) -> Evaluation:
 def evaluate_arrays(instance: Instance, replicas: Ints, shares: Floats) -> Evaluation:
     """Price and check ``replicas`` (D,) and ``shares`` (I, D); see :func:`evaluate`."""
     cost = price(instance.arrays, replicas, shares)
+    at = np.flatnonzero(replicas.astype(bool) | shares.any(axis=0))  # of thousands that there may be, a few
     checks = (
-        *_demand(instance, shares),
-        *_delay(instance, shares),
-        *_error(instance, shares),
-        *_capacity(instance, replicas, shares),
+        *_demand(instance, shares[:, at]),
+        *_delay(instance, at, shares[:, at]),
+        *_error(instance, at, shares[:, at]),
+        *_capacity(instance, at, replicas[at], shares[:, at]),
         *_one_config(instance, replicas),
         *_limits(instance, replicas, cost),
     )
-    return Evaluation(cost, checks, tuple(_outcomes(instance, shares, checks)))
+    return Evaluation(cost, checks, tuple(_outcomes(instance, at, shares[:, at], checks)))
 
 
 def _demand(instance: Instance, shares: Floats) -> Iterator[ConstraintCheck]:
@@ -139,50 +140,56 @@ def _demand(instance: Instance, shares: Floats) -> Iterator[ConstraintCheck]:
         yield ConstraintCheck("max_unmet", name, max(unmet, 0.0), query_type.max_unmet, excess, (name,))
 
 
-def _delay(instance: Instance, shares: Floats) -> Iterator[ConstraintCheck]:
-    """Constraint 2: Δ_i, for each route or for the mean."""
+def _delay(instance: Instance, at: Ints, shares: Floats) -> Iterator[ConstraintCheck]:
+    """Constraint 2: Δ_i, for each route to ``at`` (n,) or for the mean over the ``shares`` (I, n)."""
     arrays = instance.arrays
+    delay_s = arrays.delay_s[:, at]
+    if instance.delay_slo == "average":
+        means_s, over_s = _means(delay_s, arrays.delay_slo_s, shares)
+        for i, query_type in enumerate(instance.query_types):
+            name, limit_s = query_type.name, query_type.delay_slo_s
+            yield ConstraintCheck("delay", name, means_s[i], limit_s, over_s[i] / limit_s, (name,))
+        return
     for i, query_type in enumerate(instance.query_types):
         name, limit_s = query_type.name, query_type.delay_slo_s
-        used = np.flatnonzero(shares[i] > 0)
-        if instance.delay_slo == "average":
-            excess_s = float(((arrays.delay_s[i, used] - limit_s) * shares[i, used]).sum())
-            served = float(shares[i, used].sum())
-            mean_s = float(arrays.delay_s[i, used] @ shares[i, used]) / served if served > 0 else 0.0
-            yield ConstraintCheck("delay", name, mean_s, limit_s, excess_s / limit_s, (name,))
-            continue
-        for d in used:
-            delay_s = float(arrays.delay_s[i, d])
-            subject = f"{name} on {arrays.keys[d].id}"
-            excess = delay_s / limit_s - 1.0
-            yield ConstraintCheck("delay", subject, delay_s, limit_s, excess, (name,), DELAY_SLO_TOLERANCE)
+        for n in np.flatnonzero(shares[i] > 0):
+            used_s = float(delay_s[i, n])
+            subject = f"{name} on {arrays.keys[at[n]].id}"
+            excess = used_s / limit_s - 1.0
+            yield ConstraintCheck("delay", subject, used_s, limit_s, excess, (name,), DELAY_SLO_TOLERANCE)
 
 
-def _error(instance: Instance, shares: Floats) -> Iterator[ConstraintCheck]:
+def _error(instance: Instance, at: Ints, shares: Floats) -> Iterator[ConstraintCheck]:
     """Constraint 3: ε_i for the mean over what is served."""
     arrays = instance.arrays
+    means, over = _means(arrays.error[:, at], arrays.error_slo, shares)
     for i, query_type in enumerate(instance.query_types):
-        used = np.flatnonzero(shares[i] > 0)
-        served = float(shares[i, used].sum())
-        mean = float(arrays.error[i, used] @ shares[i, used]) / served if served > 0 else 0.0
-        excess = float(((arrays.error[i, used] - query_type.error_slo) * shares[i, used]).sum())
-        yield ConstraintCheck(
-            "error", query_type.name, mean, query_type.error_slo, excess, (query_type.name,)
-        )
+        name = query_type.name
+        yield ConstraintCheck("error", name, means[i], query_type.error_slo, over[i], (name,))
 
 
-def _capacity(instance: Instance, replicas: Ints, shares: Floats) -> Iterator[ConstraintCheck]:
+def _means(values: Floats, limits: Floats, shares: Floats) -> tuple[list[float], list[float]]:
+    """Return by type the mean of ``values`` (I, n) over what is served, 0 without that, and Σ (value - limit) x."""
+    x = np.maximum(shares, 0.0)
+    served = x.sum(axis=1)
+    means = np.divide((values * x).sum(axis=1), served, out=np.zeros(len(x)), where=served > 0)
+    over = ((values - limits[:, None]) * x).sum(axis=1)
+    return means.tolist(), over.tolist()
+
+
+def _capacity(instance: Instance, at: Ints, replicas: Ints, shares: Floats) -> Iterator[ConstraintCheck]:
     """Constraints 4 and 5, in replicas: compute and memory of each deployment that runs or is routed to."""
     arrays = instance.arrays
-    for d in np.flatnonzero((replicas != 0) | (shares > 0).any(axis=0)):
+    compute, memory = (
+        (load[:, at] * shares).sum(axis=0) for load in (arrays.compute_load, arrays.memory_load)
+    )
+    for n, d in enumerate(at.tolist()):
         routed = tuple(
-            query_type.name for i, query_type in enumerate(instance.query_types) if shares[i, d] > 0
+            query_type.name for i, query_type in enumerate(instance.query_types) if shares[i, n] > 0
         )
-        limit, subject = float(replicas[d]), arrays.keys[d].id
-        compute = float(arrays.compute_load[:, d] @ shares[:, d])
-        memory = float(arrays.memory_load[:, d] @ shares[:, d])
-        yield ConstraintCheck("compute", subject, compute, limit, compute - limit, routed)
-        yield ConstraintCheck("memory", subject, memory, limit, memory - limit, routed)
+        limit, subject = float(replicas[n]), arrays.keys[d].id
+        yield ConstraintCheck("compute", subject, float(compute[n]), limit, float(compute[n]) - limit, routed)
+        yield ConstraintCheck("memory", subject, float(memory[n]), limit, float(memory[n]) - limit, routed)
 
 
 def _one_config(instance: Instance, replicas: Ints) -> Iterator[ConstraintCheck]:
@@ -215,23 +222,23 @@ def _limits(instance: Instance, replicas: Ints, cost: Cost) -> Iterator[Constrai
 
 
 def _outcomes(
-    instance: Instance, shares: Floats, checks: tuple[ConstraintCheck, ...]
+    instance: Instance, at: Ints, shares: Floats, checks: tuple[ConstraintCheck, ...]
 ) -> Iterator[TypeOutcome]:
     arrays = instance.arrays
-    for i, query_type in enumerate(instance.query_types):
-        served = float(shares[i].sum())
+    served = shares.sum(axis=1).tolist()
+    delay_s = (arrays.delay_s[:, at] * shares).sum(axis=1).tolist()
+    error = (arrays.error[:, at] * shares).sum(axis=1).tolist()
+    own: dict[str, list[ConstraintCheck]] = {query_type.name: [] for query_type in instance.query_types}
+    for check in checks:
         # That demand adds up to 1 holds no type back, nor does a leave to shed all of it; everything else may.
-        own = [
-            check
-            for check in checks
-            if query_type.name in check.query_types
-            and check.constraint != "demand"
-            and not (check.constraint == "max_unmet" and check.limit >= 1.0)
-        ]
+        if check.constraint != "demand" and not (check.constraint == "max_unmet" and check.limit >= 1.0):
+            for name in check.query_types:
+                own[name].append(check)
+    for i, name in enumerate(own):
         yield TypeOutcome(
-            query_type=query_type.name,
-            delay_s=float(arrays.delay_s[i] @ shares[i]) / served if served > 0 else None,
-            error=float(arrays.error[i] @ shares[i]) / served if served > 0 else None,
-            unmet=float(np.clip(1.0 - served, 0.0, 1.0)),
-            binding=min(own, key=lambda check: check.relative_slack, default=None),
+            query_type=name,
+            delay_s=delay_s[i] / served[i] if served[i] > 0 else None,
+            error=error[i] / served[i] if served[i] > 0 else None,
+            unmet=min(max(1.0 - served[i], 0.0), 1.0),
+            binding=min(own[name], key=lambda check: check.relative_slack, default=None),
         )

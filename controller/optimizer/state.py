@@ -83,12 +83,16 @@ class AllocationState:
 
     def refresh(self) -> None:
         """Recompute everything from the shares, which takes away what rounding has left."""
-        space, shares = self.space, self.shares
+        space, used = self.space, np.flatnonzero(self.shares.any(axis=0))
+        shares = self.shares[:, used]
         self.unmet = np.clip(1.0 - shares.sum(axis=1), 0.0, 1.0)
-        self.compute = (space.compute * shares).sum(axis=0)
-        self.memory = (space.memory * shares).sum(axis=0)
-        self.routed = (shares > 0).sum(axis=0)
-        self.slack = -(space.excess * shares).sum(axis=2)
+        self.compute = np.zeros(space.num_deployments)
+        self.compute[used] = (space.compute[:, used] * shares).sum(axis=0)
+        self.memory = np.zeros(space.num_deployments)
+        self.memory[used] = (space.memory[:, used] * shares).sum(axis=0)
+        self.routed = np.zeros(space.num_deployments, dtype=np.int64)
+        self.routed[used] = (shares > 0).sum(axis=0)
+        self.slack = -(space.excess[:, :, used] * shares).sum(axis=2)
         self.replicas = np.maximum(needed_replicas(self.compute, self.memory), self.held)
         self.replicas = np.maximum(self.replicas, self.routed > 0)
         running = np.flatnonzero(self.replicas)

@@ -50,7 +50,9 @@ class _Fleet:
 
     def cut_gpus(self) -> None:
         """Keep the GPUs that each tier has."""
-        for k in range(len(self._arrays.available)):
+        arrays = self._arrays
+        used = np.bincount(arrays.tier, arrays.gpus * self.replicas, len(arrays.available))
+        for k in np.flatnonzero(used > arrays.available).tolist():
             self._cut_gpus_of(k)
 
     def _cut_gpus_of(self, k: int) -> None:

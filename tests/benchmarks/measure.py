@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import json
+import math
 import pstats
 import resource
 import subprocess
@@ -13,12 +14,12 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import highspy
 import numpy as np
 
 from controller.domain.entities import Switching
 from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
-from controller.optimizer.highs import run_highs
 from controller.optimizer.program import Program
 from controller.optimizer.result import Result
 from controller.optimizer.scenarios import with_rates
@@ -48,16 +49,39 @@ def timed(
     return Timed(result, time.process_time() - began_s)
 
 
-def whole_milp(instance: Instance, limit_s: float, target_usd: float | None = None) -> tuple[float, float]:
-    """Run HiGHS on the whole model until a limit of its own time or, if there is one, until a plan of ``target_usd``.
+@dataclass(frozen=True, slots=True)
+class WholeMilp:
+    """What HiGHS finds on the whole model: each plan that is cheaper than those before, and after how many seconds."""
 
-    Return the CPU seconds that takes, and the cost of the cheapest plan found, inf without one.
-    """
+    found: tuple[tuple[float, float], ...]
+
+    @property
+    def best_usd(self) -> float:
+        """The cost of the cheapest plan; inf without one."""
+        return min((usd for _, usd in self.found), default=math.inf)
+
+    def took_s(self, usd: float) -> float:
+        """Return the CPU seconds until there was a plan as cheap; inf where there was none."""
+        return min(
+            (took_s for took_s, found_usd in self.found if found_usd <= usd * (1 + 1e-6)), default=math.inf
+        )
+
+
+def whole_milp(instance: Instance, limit_s: float) -> WholeMilp:
+    """Run HiGHS on the whole model, until it has proved an optimum or a limit of its own time is over."""
     began_s = time.process_time()
     program = Program.of(SearchSpace.of(instance))
-    target = None if target_usd is None else target_usd * (1 + 1e-6)
-    run = run_highs(program.highs(program.cost_usd()), seconds=limit_s, gap=1e-4, target=target)
-    return time.process_time() - began_s, run.objective
+    model, found = program.highs(program.cost_usd()), []
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver.silent()
+    for name, value in {"threads": 1, "time_limit": limit_s, "mip_rel_gap": 1e-4}.items():
+        solver.setOptionValue(name, value)
+    solver.cbMipImprovingSolution += lambda event: found.append(
+        (time.process_time() - began_s, float(event.data_out.objective_function_value))
+    )
+    solver.passModel(model)
+    solver.run()
+    return WholeMilp(tuple(found))
 
 
 def of_a_tick(instance: Instance) -> Instance:

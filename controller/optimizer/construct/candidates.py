@@ -21,14 +21,12 @@ def cheapest_configs(space: SearchSpace) -> Bools:
     A configuration is fit where its weights fit in memory, which every deployment of the space does, and where
     it is fast enough for the type; none is a candidate where none is fit (arXiv 2604.07472, M1).
     """
-    usd = alone_usd(space)
-    cheapest = np.full((space.num_types, space.num_pairs), np.inf)
-    for i in range(space.num_types):
-        np.minimum.at(cheapest[i], space.pair, usd[i])
-    first = np.isfinite(usd) & (usd <= cheapest[:, space.pair])
+    usd, first = alone_usd(space), space.first_of_pair
+    if not usd.size:
+        return np.zeros(usd.shape, dtype=bool)
+    cheapest = np.minimum.reduceat(usd, first, axis=1)[:, space.pair]
+    is_cheapest = np.isfinite(usd) & (usd <= cheapest)
     # Of equally cheap configurations the first one stands.
-    result = np.zeros_like(first)
-    for i in range(space.num_types):
-        at = np.flatnonzero(first[i])
-        result[i, at[np.unique(space.pair[at], return_index=True)[1]]] = True
+    before = is_cheapest.cumsum(axis=1) - is_cheapest
+    result: Bools = is_cheapest & (before == before[:, first][:, space.pair])
     return result

@@ -122,8 +122,8 @@ class Hunt:
         search = self.search
         used = [self._most_used(least) for least in _START_WEIGHTS]
         plans = [] if search.best is None else [search.best.open]
-        for start in (*plans, *self.past):
-            self._price(tuple(start.tolist()))
+        for members in dict.fromkeys(tuple(start.tolist()) for start in (*plans, *self.past)):
+            self._price(members)
         if search.initial and search.best is not None and len(search.best.open):
             # What the plan that is known lacks is seldom one exchange.
             self.turns = chain([self.decide] * 2, self.turns)
