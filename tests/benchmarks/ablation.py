@@ -120,7 +120,9 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
         "MILPs at once after easy ones": ((reach, "_EASY", 0.0),),
-        "larger ones first far from it": ((neighbourhoods, "_FIRST_FAR_SHARES", 0),),
+        "smaller ones first where limits bind": (
+            (neighbourhoods, "_FIRST_SIZE_LIMITED", neighbourhoods._FIRST_SIZE),
+        ),
         "upgrades in breeding": ((breeding, "_KINDS", (0.55, 0.0, 0.3, 0.15)),),
         "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
@@ -128,7 +130,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
-        "greedy plan to start from": ((guided, "_GREEDY_SHARE", 0.0),),
+        "greedy plan where limits bind": ((guided, "_GREEDY_SHARE", 0.0),),
         "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),
         "past sets": ((SolverMemory, "nearest_sets", lambda *_: []),),
@@ -247,7 +249,9 @@ def cheapest_of(rows: Sequence[Row]) -> dict[Key, float]:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--only", "mechanisms", multiple=True, help="Mechanisms whose names contain this.")
 @click.option("--instances", "names", default="", help="Instances whose names contain this.")
-@click.option("--time-limit", "limits_s", multiple=True, type=float, default=(0.3, 1.0), show_default=True)
+@click.option(
+    "--time-limit", "limits_s", multiple=True, type=float, default=(0.1, 0.3, 1.0), show_default=True
+)
 @click.option("--jobs", default=1, show_default=True, help="Instances at once; CPU time is what counts.")
 def main(seeds: int, mechanisms: tuple[str, ...], names: str, limits_s: tuple[float, ...], jobs: int) -> None:
     """Solve the instances without each mechanism."""

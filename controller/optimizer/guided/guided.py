@@ -50,13 +50,15 @@ def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a MILP."""
     space = search.space
     greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
-    if search.best is None and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s():
-        greedy = Greedy.of(space)
-        search.offer(greedy.build(next(fixed_orders(space.instance))))
+    has_time = greedy_s <= _GREEDY_SHARE * search.stop.remaining_s()
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if not space.num_deployments:
         return
-    hunt = Hunt(search, _relaxation(search))
+    relaxation = _relaxation(search)
+    if relaxation.prices.are_of_limits and not search.initial and has_time:
+        # Limits may have no room for what the relaxation uses parts of.
+        search.offer(Greedy.of(space).build(next(fixed_orders(space.instance))))
+    hunt = Hunt(search, relaxation)
     hunt.begin()
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()

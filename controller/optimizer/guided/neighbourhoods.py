@@ -10,7 +10,7 @@ from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
 _FAR = 1.4
-_FIRST_SIZE, _FIRST_FAR_SHARES = 14, 100
+_FIRST_SIZE, _FIRST_SIZE_LIMITED = 14, 10
 _LEAST_ROOM = 4
 _LEAST_WEIGHT = 1e-9
 _SCALE, _DELAY = 3, 5
@@ -30,10 +30,8 @@ class Neighbourhoods:
         self._is_limited = relaxation.prices.are_of_limits
 
     def first_size(self) -> int:
-        """Return how many deployments to begin with; more of them far from the relaxation where types are few."""
-        if not self.is_far():
-            return _FIRST_SIZE
-        return max(_FIRST_SIZE, round(_FIRST_FAR_SHARES / self._search.space.num_types))
+        """Return how many deployments to begin with; fewer where a limit has a price: such MILPs are harder."""
+        return _FIRST_SIZE_LIMITED if self._is_limited else _FIRST_SIZE
 
     def live(self) -> Bools:
         """Return (D,) whether a plan cheaper than the best one may open each deployment."""
