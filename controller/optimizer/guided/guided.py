@@ -50,18 +50,26 @@ def guided(search: Search) -> None:
     """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a MILP."""
     space = search.space
     greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
-    has_time = greedy_s <= _GREEDY_SHARE * search.stop.remaining_s()
+    may_build = not search.initial and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s()
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if not space.num_deployments:
         return
     relaxation = _relaxation(search)
-    if relaxation.prices.are_of_limits and not search.initial and has_time:
-        # Limits may have no room for what the relaxation uses parts of.
-        search.offer(Greedy.of(space).build(next(fixed_orders(space.instance))))
+    if may_build and relaxation.prices.are_of_limits:
+        # There may be no room for all of what the relaxation uses parts of.
+        _build(search)
     hunt = Hunt(search, relaxation)
     hunt.begin()
+    if may_build and (search.best is None or not len(search.best.open)):
+        # Nor was there, and the relaxation was stopped before it knew.
+        _build(search)
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
+
+
+def _build(search: Search) -> None:
+    """Offer GH's plan."""
+    search.offer(Greedy.of(search.space).build(next(fixed_orders(search.space.instance))))
 
 
 def _relaxation(search: Search) -> Relaxation:

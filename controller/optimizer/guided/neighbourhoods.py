@@ -44,11 +44,11 @@ class Neighbourhoods:
         plan which serves all. Else first the most promising ones, later such as are drawn by that.
         """
         search, order = self._search, self._order()
-        if self.is_far():
-            return order[:size]
         members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
         room = max(size - len(members), _LEAST_ROOM)
         order = order[~np.isin(order, members)]
+        if self.is_far():
+            return order[:room]
         chosen = draw(order, room, search.random) if self._has_been_near else order[:room]
         self._has_been_near = True
         return chosen
