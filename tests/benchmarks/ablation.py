@@ -27,11 +27,11 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import breeding, guided, neighbourhoods, reach, restricted
+from controller.optimizer.guided import guided, neighbourhoods, restricted
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
-from controller.optimizer.guided.population import Members, Population
+from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.memory import SolverMemory
@@ -70,10 +70,6 @@ def _not_rounded(self: Population, at: Ints, below_usd: float) -> None:
     self._is_whole[at] = True
 
 
-def _not_raised(self: Population, members: Members, usd: float) -> None:
-    settle(self, members, -np.inf)
-
-
 def _all_live(relaxation: Relaxation, best_usd: float) -> np.ndarray:
     return np.ones(len(relaxation.reduced_usd), dtype=bool)
 
@@ -100,18 +96,13 @@ def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
-settle = Population.settle
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
         "breeding": ((guided.Hunt, "breed", _no_turn),),
-        "likelihood by reduced cost": (
-            (guided.Hunt, "_likelihood", lambda hunt: np.ones(len(hunt.candidates))),
-        ),
         "the relaxation's prices of capacity": ((OpenSets, "_capacity_price", _fixed_share),),
         "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
-        "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
@@ -119,11 +110,9 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
-        "MILPs at once after easy ones": ((reach, "_EASY", 0.0),),
         "smaller ones first where limits bind": (
             (neighbourhoods, "_FIRST_SIZE_LIMITED", neighbourhoods._FIRST_SIZE),
         ),
-        "upgrades in breeding": ((breeding, "_KINDS", (0.55, 0.0, 0.3, 0.15)),),
         "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
         "rows x <= w far from it": ((restricted, "_ROUNDS", 0),),
@@ -207,7 +196,8 @@ def solved(name: str, mechanisms: Sequence[str], limits_s: Sequence[float], seed
             instance = task.instance
             if task.before is not None:
                 instance = moved(instance, task.before, task.spread, seed)
-            for row in rows:
+            first = seed * len(rows) // seeds  # the one that comes first also derives the instance's arrays
+            for row in (*rows[first:], *rows[:first]):
                 with left_out(row.name):
                     result = timed(instance, task.limit_s, seed=seed, after=task.before).result
                 key = (task.title, instance.name, seed)

@@ -1,7 +1,6 @@
 """AGH's search over open sets: each part does what it is for, on the shared instances."""
 
 import json
-import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -47,7 +46,7 @@ def met_on_the_way(name: str) -> tuple[OpenSets, Population]:
     space, relaxation = relaxed(name)
     sets = OpenSets(space, np.arange(space.num_deployments), relaxation.prices)
     start = np.flatnonzero(relaxation.weights > 0.3)
-    population = Population(sets, np.ones(sets.num_candidates))
+    population = Population(sets)
     population.begin([start[np.unique(space.pair[start], return_index=True)[1]]], np.inf)
     random = np.random.default_rng(0)
     for _ in range(4):
@@ -253,32 +252,15 @@ def test_milps_grow_where_they_are_solved_early_and_shrink_where_they_are_not() 
     assert reach.size < 14 < larger
 
 
-def test_a_milp_follows_an_easy_one_at_once_as_long_as_they_grow() -> None:
-    reach = Reach(1.0, 14)
-    reach.learn_of_some(0.01, solved=True, improved=False)
-    assert reach.is_easy
-    for _ in range(9):
-        reach.learn_of_some(0.01, solved=True, improved=False)
-    assert not reach.is_easy, "one as large has just been solved"
-    for took_s, solved in ((0.01, False), (0.3, True)):
-        other = Reach(1.0, 14)
-        other.learn_of_some(took_s, solved=solved, improved=False)
-        assert not other.is_easy
-    timeless = Reach(math.inf, 14)
-    timeless.learn_of_some(0.01, solved=True, improved=False)
-    assert not timeless.is_easy, "what takes how long must not matter there"
-
-
-def test_sets_are_bred_between_milps_but_after_easy_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_are_bred_between_milps(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     for turn in ("breed", "decide"):
         monkeypatch.setattr(guided.Hunt, turn, lambda _, turn=turn: done.append(turn))
     space, relaxation = relaxed("paper-s3-x10")
     hunt = guided.Hunt(Search(space, MaxIterations(99), Params(), seed=0), relaxation)
-    for is_easy in (False, False, True, True, False, False):
-        hunt.reach.is_easy = is_easy
+    for _ in range(4):
         hunt.go_on()
-    assert done == ["breed", "decide", "decide", "decide", "breed", "decide"]
+    assert done == ["breed", "decide", "breed", "decide"]
 
 
 @pytest.mark.parametrize(

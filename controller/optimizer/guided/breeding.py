@@ -1,7 +1,7 @@
-"""New sets of open deployments from known ones: exchange, upgrade, open or close a deployment.
+"""New sets of open deployments from known ones: exchange, open or close a deployment.
 
-GH's and AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one
-consolidates, and an upgrade (M3) exchanges it for another parallelism of its model on its tier.
+AGH's moves, on the level of sets: exchanging a deployment relocates all that it serves, closing one consolidates, and
+opening another configuration of a pair upgrades it (M3).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.guided.open_set import OpenSets
 
-_EXCHANGE, _UPGRADE, _OPEN, _CLOSE = range(4)
-_KINDS = (0.44, 0.2, 0.24, 0.12)
+_EXCHANGE, _OPEN, _CLOSE = range(3)
+_KINDS = (0.55, 0.3, 0.15)
 _RANK_SCALE = 1 / 3
 
 
@@ -41,14 +41,10 @@ class PricedSets:
 
 
 class Breeder:
-    """Makes sets of the candidates of ``sets``; ``likelihood`` (n,) says how likely each of them is to be drawn."""
+    """Makes sets of the candidates of ``sets``."""
 
-    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
+    def __init__(self, sets: OpenSets) -> None:
         self._sets, self._none = sets, sets.num_candidates
-        self._likelihood = likelihood / likelihood.sum()
-        pair = sets.pair[: self._none]  # in order, as candidates are
-        self._first_of_pair = np.searchsorted(pair, pair, side="left")
-        self._count_of_pair = np.searchsorted(pair, pair, side="right") - self._first_of_pair
 
     def first(self, rows: Ints) -> PricedSets:
         """Return the sets ``rows`` (N, K), in any order, with the prices of the relaxation."""
@@ -63,11 +59,7 @@ class Breeder:
         size = (chosen.rows < self._none).sum(axis=1)
         place = (random.random(count) * size).astype(np.int64)
         kind = random.choice(len(_KINDS), count, p=_KINDS)
-        drawn = random.choice(self._none, count, p=self._likelihood)
-        newcomer = np.where(kind == _CLOSE, self._none, drawn)
-        at = np.flatnonzero(kind == _UPGRADE)
-        other = self._other_of_pair(chosen.rows[at, place[at]], random)
-        newcomer[at] = np.where(other < self._none, other, newcomer[at])
+        newcomer = np.where(kind == _CLOSE, self._none, random.integers(0, self._none, count))
         return self.changed(chosen, np.where(kind == _OPEN, -1, place), newcomer)
 
     def changed(self, parents: PricedSets, place: Ints, newcomer: Ints) -> PricedSets:
@@ -77,13 +69,6 @@ class Breeder:
         rows[at, place[at]] = self._none
         prices = np.append(parents.capacity_usd, self._sets.first_capacity_usd[newcomer][:, None], axis=1)
         return self._tidy(np.append(rows, newcomer[:, None], axis=1), prices, parents.limit_usd)
-
-    def _other_of_pair(self, members: Ints, random: np.random.Generator) -> Ints:
-        """Return for each member another candidate of its (model, tier) pair, where there is one."""
-        first, count = self._first_of_pair[members], self._count_of_pair[members]
-        step = 1 + (random.random(len(members)) * (count - 1)).astype(np.int64)
-        other: Ints = np.where(count > 1, first + (members - first + step) % count, self._none)
-        return other
 
     def _one_of_each_pair(self, rows: Ints) -> Ints:
         """Return sets (N, K) in which of two members of one pair the later one stays."""

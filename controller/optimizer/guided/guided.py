@@ -1,8 +1,8 @@
 """AGH guided by linear programming: the default method (docs/mathematics.md, "The methods").
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
-that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, upgrade,
-open, close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs, over the
+that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
+close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs, over the
 deployments of the best plan and some more and in the end over all that could be in a cheaper one, decide the rest.
 """
 
@@ -14,7 +14,7 @@ from itertools import chain, cycle
 
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.branch_and_bound import Effort
@@ -35,7 +35,6 @@ _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
-_LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
@@ -109,7 +108,7 @@ class Hunt:
         chosen += self.past
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
-        self.population = Population(self.sets, self._likelihood())
+        self.population = Population(self.sets)
         self.neighbourhoods = Neighbourhoods(search, relaxation, self.candidates)
         self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
         self.reach = Reach(total, self.neighbourhoods.first_size())
@@ -119,13 +118,6 @@ class Hunt:
     def left_s(self) -> float:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
-
-    def _likelihood(self) -> Floats:
-        """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
-        reduced = self.relaxation.reduced_usd[self.candidates]
-        scale = max(_LIKELY * min(self.relaxation.value_usd, self.search.best_usd), 1e-9)
-        likelihood: Floats = np.exp(-np.minimum(reduced / scale, 30.0)) + _UNLIKELY
-        return likelihood
 
     def begin(self) -> None:
         """See what the sets at hand are good for: those of plans, and what the relaxation uses."""
@@ -145,11 +137,8 @@ class Hunt:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
 
     def go_on(self) -> None:
-        """Do one more thing: breed sets, or solve a MILP; after an easy one another, which is larger."""
-        if self.reach.is_easy and self.left_s() >= _LEAST_MILP_S:
-            self.decide()
-        else:
-            next(self.turns)()
+        """Do one more thing: breed sets, or solve a MILP."""
+        next(self.turns)()
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
@@ -204,7 +193,7 @@ class Hunt:
         if state is not None:
             search.offer(state)
         if np.isin(members, self.candidates).all():
-            self.population.settle(members, search.best_usd)
+            self.population.settle(members)
 
     def _decide_all(self, live: Ints) -> None:
         """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""

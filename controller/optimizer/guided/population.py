@@ -2,8 +2,8 @@
 
 Optimal sets are small, and many that differ in every member cost nearly the same: a descent ends in whichever is near
 its start. Here hundreds of sets are estimated at a time (:mod:`~controller.optimizer.guided.estimate`), new ones are
-made from the best (:mod:`~controller.optimizer.guided.breeding`), and what the most promising ones really cost takes
-the place of their estimates.
+made from the best (:mod:`~controller.optimizer.guided.breeding`), and what the most promising ones really cost is
+found out.
 """
 
 from __future__ import annotations
@@ -29,18 +29,14 @@ Members = tuple[int, ...]
 class Population:
     """The sets met so far, and what each one costs at least.
 
-    Parameters
-    ----------
-    likelihood : (n,) how likely each candidate of ``sets`` is to be of use.
-
     Attributes
     ----------
-    usd : (N,) the best estimate of each set; where it is settled, what it costs, or a number that this is not below.
+    usd : (N,) the best estimate of each set.
     """
 
-    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
+    def __init__(self, sets: OpenSets) -> None:
         self._sets, self._none = sets, sets.num_candidates
-        self._breeder = Breeder(sets, likelihood)
+        self._breeder = Breeder(sets)
         self._met = PricedSets(
             np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)), np.zeros((0, len(sets.limit)))
         )
@@ -78,13 +74,12 @@ class Population:
         promising = self._is_whole & ~self._is_settled & (self.usd < below_usd)
         return [self._members(n) for n in self._best_of(promising, count).tolist()]
 
-    def settle(self, members: Members, usd: float) -> None:
-        """Note what a set of candidates really costs, or a number that it is not below."""
+    def settle(self, members: Members) -> None:
+        """Note that it is known what a set of candidates really costs."""
         row = np.searchsorted(self._sets.candidates, np.array(members, dtype=np.int64))
         if row.tobytes() not in self._at:
             self._meet(self._breeder.first(row[None]))
         at = self._at[row.tobytes()]
-        self.usd[at] = max(self.usd[at], usd)
         self._is_whole[at] = self._is_settled[at] = True
 
     def _members(self, n: int) -> Members:

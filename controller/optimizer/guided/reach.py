@@ -11,7 +11,6 @@ _LEAST_SIZE, _MOST_SIZE = 7, 60
 _GROWTH = 2.5
 _MISSES = 2
 _AIM = 0.6
-_EASY = 0.25
 _SLICE = 0.4
 _LEAST_SLICE_S, _MOST_SLICE_S = 0.06, 1.0
 _WHOLE_SHARE, _ROUTES_PER_S, _MOST_ROUTES = 0.6, 3500.0, 1500.0
@@ -29,7 +28,6 @@ class Reach:
     ----------
     size : how many the next one may have.
     slice_s : how long one may take.
-    is_easy : whether the last one took so little of that time that the next one, a larger one, may follow at once.
     """
 
     def __init__(self, total_s: float, size: int) -> None:
@@ -38,7 +36,6 @@ class Reach:
         self.slice_s = math.inf
         if self._limited:
             self.slice_s = min(max(_SLICE * total_s, _LEAST_SLICE_S), _MOST_SLICE_S)
-        self.is_easy = False
         self._routes_per_s, self._most_routes = _ROUTES_PER_S, _MOST_ROUTES
         self._misses = 0
 
@@ -70,14 +67,12 @@ class Reach:
         else:
             aim = math.inf if solved else 0.0
         change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
-        before, self.size = self.size, min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
-        self.is_easy = self._limited and self.size > before and took_s < _EASY * self.slice_s
+        self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
 
     def learn_of_all(self, space: SearchSpace, live: Ints, took_s: float) -> None:
         """Try that again only with twice the time, or where half as much is left to decide."""
         routes = _num_routes(space, live)
         self._routes_per_s, self._most_routes = 0.5 * routes / max(took_s, 1e-3), 0.5 * routes
-        self.is_easy = False
 
 
 def _num_routes(space: SearchSpace, at: Ints) -> int:
