@@ -100,6 +100,9 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
         "breeding": ((guided.Hunt, "breed", _no_turn),),
+        "likelihood by reduced cost": (
+            (guided.Hunt, "_likelihood", lambda hunt: np.ones(len(hunt.candidates))),
+        ),
         "the relaxation's prices of capacity": ((OpenSets, "_capacity_price", _fixed_share),),
         "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),

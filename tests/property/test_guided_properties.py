@@ -110,7 +110,7 @@ def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
     instance: Instance, data: st.DataObject, seed: int
 ) -> None:
     random, sets = np.random.default_rng(seed), over_all(instance, data)
-    breeder = Breeder(sets)
+    breeder = Breeder(sets, random.random(sets.num_candidates) + 0.01)
     parents = marked(data, sets, breeder, random)
     families = [members_of(sets, parents, n) for n in range(len(parents))]
     for n, parent in enumerate(families):
@@ -229,7 +229,7 @@ def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what
 ) -> None:
     random, sets = np.random.default_rng(seed), over_all(instance, data)
     space = sets.space
-    population = Population(sets)
+    population = Population(sets, np.ones(sets.num_candidates))
     population.begin([some_set(data, space) for _ in range(3)], np.inf)
     before_usd = population.usd
     for _ in range(3):

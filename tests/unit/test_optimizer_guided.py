@@ -46,7 +46,7 @@ def met_on_the_way(name: str) -> tuple[OpenSets, Population]:
     space, relaxation = relaxed(name)
     sets = OpenSets(space, np.arange(space.num_deployments), relaxation.prices)
     start = np.flatnonzero(relaxation.weights > 0.3)
-    population = Population(sets)
+    population = Population(sets, np.ones(sets.num_candidates))
     population.begin([start[np.unique(space.pair[start], return_index=True)[1]]], np.inf)
     random = np.random.default_rng(0)
     for _ in range(4):

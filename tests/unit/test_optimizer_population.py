@@ -34,7 +34,7 @@ def sets_of(name: str) -> tuple[OpenSets, Ints]:
 
 def bred(name: str, seed: int, generations: int) -> Population:
     sets, start = sets_of(name)
-    population = Population(sets)
+    population = Population(sets, np.ones(sets.num_candidates))
     population.begin([start], np.inf)
     random = np.random.default_rng(seed)
     for _ in range(generations):
@@ -64,7 +64,7 @@ def test_one_seed_breeds_one_population_and_another_seed_another() -> None:
 def best_priced_usd(name: str, generations: int) -> float:
     """Return the cheapest of the plans of sets that looked best, generation by generation."""
     sets, start = sets_of(name)
-    population = Population(sets)
+    population = Population(sets, np.ones(sets.num_candidates))
     population.begin([start], np.inf)
     random, best_usd = np.random.default_rng(1), np.inf
     for _ in range(generations):
@@ -100,7 +100,7 @@ def test_a_set_whose_cost_is_known_is_not_to_be_priced_again() -> None:
 
 def test_a_set_that_was_never_met_is_met_where_its_cost_is_known() -> None:
     sets, start = sets_of("paper-s3-x10")
-    population = Population(sets)
+    population = Population(sets, np.ones(sets.num_candidates))
     population.begin([start], np.inf)
     other = int(np.setdiff1d(np.arange(sets.num_candidates), start)[0])
     population.settle((other,))

@@ -41,10 +41,11 @@ class PricedSets:
 
 
 class Breeder:
-    """Makes sets of the candidates of ``sets``."""
+    """Makes sets of the candidates of ``sets``; ``likelihood`` (n,) says how likely each of them is to be drawn."""
 
-    def __init__(self, sets: OpenSets) -> None:
+    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
         self._sets, self._none = sets, sets.num_candidates
+        self._likelihood = likelihood / likelihood.sum()
 
     def first(self, rows: Ints) -> PricedSets:
         """Return the sets ``rows`` (N, K), in any order, with the prices of the relaxation."""
@@ -59,7 +60,8 @@ class Breeder:
         size = (chosen.rows < self._none).sum(axis=1)
         place = (random.random(count) * size).astype(np.int64)
         kind = random.choice(len(_KINDS), count, p=_KINDS)
-        newcomer = np.where(kind == _CLOSE, self._none, random.integers(0, self._none, count))
+        drawn = random.choice(self._none, count, p=self._likelihood)
+        newcomer = np.where(kind == _CLOSE, self._none, drawn)
         return self.changed(chosen, np.where(kind == _OPEN, -1, place), newcomer)
 
     def changed(self, parents: PricedSets, place: Ints, newcomer: Ints) -> PricedSets:

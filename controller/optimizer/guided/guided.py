@@ -14,7 +14,7 @@ from itertools import chain, cycle
 
 import numpy as np
 
-from controller.domain.arrays import Ints
+from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided.branch_and_bound import Effort
@@ -35,6 +35,7 @@ _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
+_LIKELY, _UNLIKELY = 0.015, 0.04
 _GENERATIONS, _SETS_PER_GENERATION = 2, 10
 _PROGRAMS_PER_SET = 20
 _BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
@@ -108,7 +109,7 @@ class Hunt:
         chosen += self.past
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
-        self.population = Population(self.sets)
+        self.population = Population(self.sets, self._likelihood())
         self.neighbourhoods = Neighbourhoods(search, relaxation, self.candidates)
         self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
         self.reach = Reach(total, self.neighbourhoods.first_size())
@@ -118,6 +119,13 @@ class Hunt:
     def left_s(self) -> float:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
+
+    def _likelihood(self) -> Floats:
+        """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
+        reduced = self.relaxation.reduced_usd[self.candidates]
+        scale = max(_LIKELY * min(self.relaxation.value_usd, self.search.best_usd), 1e-9)
+        likelihood: Floats = np.exp(-np.minimum(reduced / scale, 30.0)) + _UNLIKELY
+        return likelihood
 
     def begin(self) -> None:
         """See what the sets at hand are good for: those of plans, and what the relaxation uses."""

@@ -29,14 +29,18 @@ Members = tuple[int, ...]
 class Population:
     """The sets met so far, and what each one costs at least.
 
+    Parameters
+    ----------
+    likelihood : (n,) how likely each candidate of ``sets`` is to be of use.
+
     Attributes
     ----------
     usd : (N,) the best estimate of each set.
     """
 
-    def __init__(self, sets: OpenSets) -> None:
+    def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
         self._sets, self._none = sets, sets.num_candidates
-        self._breeder = Breeder(sets)
+        self._breeder = Breeder(sets, likelihood)
         self._met = PricedSets(
             np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)), np.zeros((0, len(sets.limit)))
         )
