@@ -346,3 +346,12 @@ def test_greedy_gives_the_first_plan_only_where_a_limit_has_a_price(
     monkeypatch.setattr(Greedy, "build", lambda *args: built.append(args) or build(*args))
     assert solve(shared(name), MaxIterations(1)).is_feasible
     assert len(built) == builds
+
+
+def test_greedy_gives_a_plan_where_the_relaxation_was_stopped_before_it_had_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guided.Hunt, "go_on", lambda hunt: setattr(hunt.search, "iterations", 1))
+    result = solve(shared("paper-s10-x30-tight60"), MaxIterations(1), params=Params(bound_share=0.0))
+    assert result.plan is not None
+    assert result.plan.gpus > 0
