@@ -31,7 +31,7 @@ from controller.optimizer.guided import guided, neighbourhoods, restricted
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
-from controller.optimizer.guided.population import Population
+from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.memory import SolverMemory
@@ -70,6 +70,10 @@ def _not_rounded(self: Population, at: Ints, below_usd: float) -> None:
     self._is_whole[at] = True
 
 
+def _not_raised(self: Population, members: Members, usd: float) -> None:
+    settle(self, members, -np.inf)
+
+
 def _all_live(relaxation: Relaxation, best_usd: float) -> np.ndarray:
     return np.ones(len(relaxation.reduced_usd), dtype=bool)
 
@@ -96,6 +100,7 @@ def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
+settle = Population.settle
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
@@ -106,6 +111,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "the relaxation's prices of capacity": ((OpenSets, "_capacity_price", _fixed_share),),
         "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
+        "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),

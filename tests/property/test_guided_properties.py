@@ -231,6 +231,7 @@ def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what
     space = sets.space
     population = Population(sets, np.ones(sets.num_candidates))
     population.begin([some_set(data, space) for _ in range(3)], np.inf)
+    known_usd: dict[tuple[int, ...], float] = {}
     before_usd = population.usd
     for _ in range(3):
         population.breed(random, data.draw(pick([np.inf, np.inf, float(np.median(before_usd))])))
@@ -239,10 +240,13 @@ def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what
         assert (population.usd[: len(before_usd)] >= before_usd).all()
         before_usd = population.usd.copy()
         for members in population.unsettled(1, np.inf):
-            population.settle(members)
+            known_usd[members] = cost_of_set(space, np.array(members))
+            population.settle(members, known_usd[members])
     for n in np.flatnonzero(~population._is_whole)[-4:]:  # the others' are for some replicas of all
         real = cost_of_set(space, np.array(met[n]))
         assert population.usd[n] <= real * (1 + 1e-6) + 1e-6 or real == np.inf
+    for members, usd in known_usd.items():
+        assert population.usd[met.index(members)] >= usd
 
 
 @FEWER

@@ -72,7 +72,7 @@ def best_priced_usd(name: str, generations: int) -> float:
         for members in population.unsettled(5, best_usd):
             state = cheapest_of_set(sets.space, np.array(members), best_usd, 20)
             best_usd = best_usd if state is None else state.cost_usd()
-            population.settle(members)
+            population.settle(members, best_usd)
     return best_usd
 
 
@@ -93,19 +93,23 @@ def test_children_of_good_sets_are_better_than_sets_at_random(
 def test_a_set_whose_cost_is_known_is_not_to_be_priced_again() -> None:
     population = bred("paper-s3-x10", 1, 1)
     first, second, *_ = population.unsettled(EVERY, np.inf)
-    population.settle(first)
-    population.settle(second)
+    estimate = float(population.usd[number(population, second)])
+    population.settle(first, 1e5)
+    population.settle(second, 0.0)
     assert {first, second}.isdisjoint(population.unsettled(EVERY, np.inf))
+    assert population.usd[number(population, first)] == 1e5
+    assert population.usd[number(population, second)] == estimate, "it costs no less than its estimate"
 
 
-def test_a_set_that_was_never_met_is_met_where_its_cost_is_known() -> None:
+def test_the_cost_of_a_set_that_was_never_met_is_noted() -> None:
     sets, start = sets_of("paper-s3-x10")
     population = Population(sets, np.ones(sets.num_candidates))
     population.begin([start], np.inf)
     other = int(np.setdiff1d(np.arange(sets.num_candidates), start)[0])
-    population.settle((other,))
+    population.settle((other,), 1e5)
     assert len(population) == 2
     assert population.unsettled(EVERY, np.inf) == [tuple(start.tolist())]
+    assert population.usd[number(population, (other,))] == 1e5
 
 
 def test_only_sets_below_the_best_plan_are_to_be_priced() -> None:

@@ -201,7 +201,7 @@ class Hunt:
         if state is not None:
             search.offer(state)
         if np.isin(members, self.candidates).all():
-            self.population.settle(members)
+            self.population.settle(members, search.best_usd)
 
     def _decide_all(self, live: Ints) -> None:
         """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""

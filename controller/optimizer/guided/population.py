@@ -2,8 +2,8 @@
 
 Optimal sets are small, and many that differ in every member cost nearly the same: a descent ends in whichever is near
 its start. Here hundreds of sets are estimated at a time (:mod:`~controller.optimizer.guided.estimate`), new ones are
-made from the best (:mod:`~controller.optimizer.guided.breeding`), and what the most promising ones really cost is
-found out.
+made from the best (:mod:`~controller.optimizer.guided.breeding`), and what the most promising ones really cost takes
+the place of their estimates.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Population:
 
     Attributes
     ----------
-    usd : (N,) the best estimate of each set.
+    usd : (N,) the best estimate of each set; where it is settled, what it costs, or a number that this is not below.
     """
 
     def __init__(self, sets: OpenSets, likelihood: Floats) -> None:
@@ -78,12 +78,13 @@ class Population:
         promising = self._is_whole & ~self._is_settled & (self.usd < below_usd)
         return [self._members(n) for n in self._best_of(promising, count).tolist()]
 
-    def settle(self, members: Members) -> None:
-        """Note that it is known what a set of candidates really costs."""
+    def settle(self, members: Members, usd: float) -> None:
+        """Note what a set of candidates really costs, or a number that it is not below."""
         row = np.searchsorted(self._sets.candidates, np.array(members, dtype=np.int64))
         if row.tobytes() not in self._at:
             self._meet(self._breeder.first(row[None]))
         at = self._at[row.tobytes()]
+        self.usd[at] = max(self.usd[at], usd)
         self._is_whole[at] = self._is_settled[at] = True
 
     def _members(self, n: int) -> Members:
