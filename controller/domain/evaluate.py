@@ -113,15 +113,16 @@ def evaluate_arrays(instance: Instance, replicas: Ints, shares: Floats) -> Evalu
     """Price and check ``replicas`` (D,) and ``shares`` (I, D); see :func:`evaluate`."""
     cost = price(instance.arrays, replicas, shares)
     at = np.flatnonzero(replicas.astype(bool) | shares.any(axis=0))  # of thousands that there may be, a few
+    used = shares[:, at]
     checks = (
-        *_demand(instance, shares[:, at]),
-        *_delay(instance, at, shares[:, at]),
-        *_error(instance, at, shares[:, at]),
-        *_capacity(instance, at, replicas[at], shares[:, at]),
+        *_demand(instance, used),
+        *_delay(instance, at, used),
+        *_error(instance, at, used),
+        *_capacity(instance, at, replicas[at], used),
         *_one_config(instance, replicas),
         *_limits(instance, replicas, cost),
     )
-    return Evaluation(cost, checks, tuple(_outcomes(instance, at, shares[:, at], checks)))
+    return Evaluation(cost, checks, tuple(_outcomes(instance, at, used, checks)))
 
 
 def _demand(instance: Instance, shares: Floats) -> Iterator[ConstraintCheck]:

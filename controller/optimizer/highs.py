@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -56,7 +57,7 @@ def run_highs(
     nodes: int | None = None,
     gap: float = 0.0,
     start: Floats | None = None,
-    target: float | None = None,
+    improved: Callable[[float], None] | None = None,
     units: Floats | None = None,
 ) -> Run:
     """Minimize a program.
@@ -65,7 +66,7 @@ def run_highs(
     ----------
     seconds, nodes, gap : limits; the gap is relative.
     start : (n,) a solution to begin from.
-    target : an objective that is good enough.
+    improved : is told the objective of each solution that is better than those before.
     units : (n,) how many of HiGHS's own one of each column is: powers of two, 1 for whole numbers. HiGHS's tolerances
         are absolute: without units, a share of 1e-6 is nothing to it, though it may be a replica.
     """
@@ -84,10 +85,12 @@ def run_highs(
         chosen["time_limit"] = max(seconds, 0.0)
     if nodes is not None:
         chosen["mip_max_nodes"] = nodes
-    if target is not None:
-        chosen["objective_target"] = target
     for name, value in chosen.items():
         solver.setOptionValue(name, value)
+    if improved is not None:
+        solver.cbMipImprovingSolution += lambda event: improved(
+            float(event.data_out.objective_function_value)
+        )
     solver.passModel(model)
     if start is not None:
         solution = highspy.HighsSolution()

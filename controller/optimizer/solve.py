@@ -15,8 +15,7 @@ from controller.domain.instance import Instance
 from controller.domain.plan import Plan
 from controller.errors import SettingsError, SolverError
 from controller.optimizer.baselines import BASELINES
-from controller.optimizer.construct.greedy import Greedy
-from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.construct.gh import gh
 from controller.optimizer.exact import Limits, branch_and_bound, milp
 from controller.optimizer.guided.guided import guided
 from controller.optimizer.infeasible import cannot_serve, explain
@@ -34,12 +33,6 @@ from controller.optimizer.stop import StopRule
 from controller.optimizer.within_limits import within_limits
 
 _FALLBACK_GAP = 0.01
-
-
-def gh(search: Search) -> None:
-    """GH: one construction, types in descending arrival rate."""
-    greedy = Greedy.of(search.space)
-    search.offer(greedy.build(next(fixed_orders(search.space.instance))))
 
 
 def agh_plain(search: Search) -> None:

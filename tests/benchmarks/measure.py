@@ -14,12 +14,12 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import highspy
 import numpy as np
 
 from controller.domain.entities import Switching
 from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
+from controller.optimizer.highs import run_highs
 from controller.optimizer.program import Program
 from controller.optimizer.result import Result
 from controller.optimizer.scenarios import with_rates
@@ -71,16 +71,13 @@ def whole_milp(instance: Instance, limit_s: float) -> WholeMilp:
     """Run HiGHS on the whole model, until it has proved an optimum or a limit of its own time is over."""
     began_s = time.process_time()
     program = Program.of(SearchSpace.of(instance))
-    model, found = program.highs(program.cost_usd()), []
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
-    for name, value in {"threads": 1, "time_limit": limit_s, "mip_rel_gap": 1e-4}.items():
-        solver.setOptionValue(name, value)
-    solver.cbMipImprovingSolution += lambda event: found.append(
-        (time.process_time() - began_s, float(event.data_out.objective_function_value))
+    found: list[tuple[float, float]] = []
+    run_highs(
+        program.highs(program.cost_usd()),
+        seconds=limit_s,
+        gap=1e-4,
+        improved=lambda usd: found.append((time.process_time() - began_s, usd)),
     )
-    solver.passModel(model)
-    solver.run()
     return WholeMilp(tuple(found))
 
 

@@ -42,15 +42,12 @@ def best_upgrade(state: AllocationState, i: int, candidates: Bools, most_usd: fl
 def _higher(state: AllocationState, i: int, candidates: Bools) -> tuple[Ints, Ints]:
     """Return (n,) active deployments that may not serve type i, and candidates of higher TP degree that may instead."""
     space, running = state.space, state.open
-    barred = running[~space.allowed[i, running]]
-    if not len(barred):
-        return barred, barred
-    holder = np.full(space.num_pairs, -1)
-    holder[space.pair[barred]] = barred
-    source = holder[space.pair]
-    target = np.flatnonzero((source >= 0) & candidates & space.allowed[i])
-    source = source[target]
-    higher = space.tp[target] > space.tp[source]
+    if space.allowed[i, running].all():
+        return running[:0], running[:0]
+    target = np.flatnonzero(candidates & space.allowed[i])
+    source = state.config[space.pair[target]]
+    target, source = target[source >= 0], source[source >= 0]
+    higher = (space.tp[target] > space.tp[source]) & ~space.allowed[i, source]
     return source[higher], target[higher]
 
 

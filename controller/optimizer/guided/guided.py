@@ -15,8 +15,7 @@ from itertools import chain, cycle
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
-from controller.optimizer.construct.greedy import Greedy
-from controller.optimizer.construct.orders import fixed_orders
+from controller.optimizer.construct.gh import gh
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods
 from controller.optimizer.guided.open_set import OpenSets
@@ -57,19 +56,14 @@ def guided(search: Search) -> None:
     relaxation = _relaxation(search)
     if may_build and relaxation.prices.are_of_limits:
         # There may be no room for all of what the relaxation uses parts of.
-        _build(search)
+        gh(search)
     hunt = Hunt(search, relaxation)
     hunt.begin()
     if may_build and (search.best is None or not len(search.best.open)):
         # Nor was there, and the relaxation was stopped before it knew.
-        _build(search)
+        gh(search)
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
-
-
-def _build(search: Search) -> None:
-    """Offer GH's plan."""
-    search.offer(Greedy.of(search.space).build(next(fixed_orders(search.space.instance))))
 
 
 def _relaxation(search: Search) -> Relaxation:
