@@ -81,3 +81,12 @@ async def broker_errors(connection: KafkaConnection, what: str, timeout_s: float
         ) from None
     except (KafkaError, OSError) as error:
         raise BrokerError(f"{what} at {connection.bootstrap_servers}: {error}") from error
+
+
+def is_cancelled() -> bool:
+    """Whether the task that asks was cancelled.
+
+    aiokafka's clients swallow that while they stop. A loop that goes on after it has to ask, or never ends.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

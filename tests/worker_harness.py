@@ -241,8 +241,9 @@ class World:
             await consumer.stop()
             await self.producer.stop()
 
-    def start_worker(self) -> WorkerProcess:
-        worker = WorkerProcess(self.settings, self._folder / f"worker-{len(self.workers)}.log")
+    def start_worker(self, program: Sequence[str] = ("controller",)) -> WorkerProcess:
+        log = self._folder / f"worker-{len(self.workers)}.log"
+        worker = WorkerProcess(self.settings, log, program=program)
         self.workers.append(worker)
         return worker
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from controller.broker.required_topics import RequiredTopic
 from controller.errors import BrokerError
@@ -81,7 +81,7 @@ async def create_topics(
         before = await _describe(admin, required, frozenset())
         missing = [report.required for report in before if report.state == "missing"]
         created = await _create(admin, missing, replication_factor) if missing else frozenset()
-        # The controller has answered, but a broker may not have heard of its new topics yet.
+        # The controller has answered, but brokers hear of its new topics one after the other.
         reports = await _describe(admin, required, created)
         while any(report.state == "missing" for report in reports):
             await asyncio.sleep(_POLL_S)
@@ -140,30 +140,34 @@ async def _describe(
     present = [topic.name for topic in required if topic.name in found]
     configs = await _configs(admin, present) if present else {}
     return [
-        _report(topic, found.get(topic.name), configs.get(topic.name, {}), topic.name in created)
+        _report(topic, found[topic.name], configs[topic.name], topic.name in created)
+        if topic.name in configs
+        else TopicReport(topic, "missing", None, None, {}, ())
         for topic in required
     ]
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic that is known to whichever broker is asked."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     configs: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs(resources):
         for code, message, _type, name, entries, *_ in response.resources:
-            if for_code(code) is not NoError:
-                raise BrokerError(f"configuration of topic {name}: {message or for_code(code).__name__}")
+            error = for_code(code)
+            if error is UnknownTopicOrPartitionError:
+                continue  # another broker told us of it
+            if error is not NoError:
+                raise BrokerError(f"configuration of topic {name}: {message or error.__name__}")
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return configs
 
 
 def _report(
     topic: RequiredTopic,
-    partitions: list[dict[str, list[int]]] | None,
+    partitions: list[dict[str, list[int]]],
     config: dict[str, str],
     was_created: bool,
 ) -> TopicReport:
-    if partitions is None:
-        return TopicReport(topic, "missing", None, None, {}, ())
     replication_factor = min(len(partition["replicas"]) for partition in partitions)
     differences = []
     if len(partitions) != topic.partitions:

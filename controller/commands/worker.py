@@ -47,14 +47,7 @@ def worker_command(config: Path | None, bootstrap: str | None) -> None:
     # Until the worker takes care of them itself.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _nothing_to_stop_yet)
-    settings = read_settings(config, bootstrap)
-    try:
-        asyncio.run(_run(settings))
-    except WorkerError as error:
-        log.critical("worker_failed", error=str(error))
-        logging.shutdown()
-        # Not sys.exit: a thread of the part that failed may hang, and must not keep a dead worker's partitions.
-        os._exit(EXIT_FAILURE)
+    asyncio.run(_run(read_settings(config, bootstrap)))
 
 
 def _nothing_to_stop_yet(*_: object) -> None:
@@ -75,4 +68,11 @@ async def _run(settings: Settings) -> None:
     partitions = await source_partitions(connection, settings.app_id)
     worker = Worker(settings, catalog, connection, partitions)
     tune_interpreter()
-    await worker.run()
+    try:
+        await worker.run()
+    except WorkerError as error:
+        log.critical("worker_failed", error=str(error))
+        logging.shutdown()
+        # Here and not by sys.exit: asyncio waits for every task and thread to end, and what hangs in the part that
+        # failed must not keep a dead worker's partitions.
+        os._exit(EXIT_FAILURE)

@@ -10,7 +10,7 @@ from typing import Self
 
 from controller.clock import Clock, WallClock
 from controller.errors import BrokerError
-from controller.kafka import KafkaConnection
+from controller.kafka import KafkaConnection, is_cancelled
 from controller.logs import get_logger
 from controller.router.in_force import OnPlan, PlanInForce
 from controller.router.last_good import LastGoodStore
@@ -183,7 +183,7 @@ class PlanSubscriber:
 
     async def _follow(self) -> None:
         is_interrupted = not self._is_connected
-        while True:
+        while not is_cancelled():
             try:
                 if not self._is_connected:
                     await self._connect()

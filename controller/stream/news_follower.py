@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from controller.kafka import KafkaConnection
+from controller.kafka import KafkaConnection, is_cancelled
 from controller.logs import get_logger
 from controller.stream.fleet_news import TOPICS, NewsRecord
 
@@ -28,7 +28,7 @@ async def follow_news(
     is_known : set once all that was there at the beginning was handed over.
     """
     reached = {TopicPartition(topic.value, 0): 0 for topic in TOPICS}
-    while True:
+    while not is_cancelled():
         consumer = AIOKafkaConsumer(
             **connection.aiokafka_kwargs(),
             enable_auto_commit=False,

@@ -22,7 +22,7 @@ from controller.clock import Clock
 from controller.demand.window import DemandWindow, WindowView
 from controller.errors import BrokerError, MessageError, WorkerError
 from controller.horizon import begin, conclude, tick
-from controller.kafka import KafkaConnection
+from controller.kafka import KafkaConnection, is_cancelled
 from controller.kill_points import passing
 from controller.logs import get_logger
 from controller.records import (
@@ -156,7 +156,7 @@ class Planner:
             await self._producer.start()
             await self._claims.start()
             await self._solver.start()
-            while True:
+            while not is_cancelled():
                 try:
                     if self._is_owner:
                         await self._step()

@@ -39,7 +39,8 @@ _CLOCK_PATIENCE_S = 30.0
 _NEVER_COMES_S = 3600.0
 """An event this far ahead of the replayer's clock is wrong, and not worth waiting for."""
 _CHUNKS_IN_FLIGHT = 8
-_STOP_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 10.0
+"""How long the parts of a worker may take to stop, and Faust after them."""
 
 
 class Worker:
@@ -258,14 +259,16 @@ class Worker:
         return parts
 
     async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """Stop the parts, then Faust. Both may swallow that they are cancelled, so nothing here waits for their end."""
         for task in tasks:
             task.cancel()
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await self.app.stop()
-        except TimeoutError:
-            raise WorkerError(f"the worker did not stop within {_STOP_TIMEOUT_S:g} s") from None
+        _, hanging = await asyncio.wait(tasks, timeout=_STOP_TIMEOUT_S)
+        stopping = asyncio.create_task(self.app.stop(), name="the stop of Faust")
+        hanging |= (await asyncio.wait({stopping}, timeout=_STOP_TIMEOUT_S))[1]
+        if hanging:
+            names = ", ".join(sorted(task.get_name() for task in hanging))
+            raise WorkerError(f"the worker did not stop within {_STOP_TIMEOUT_S:g} s: {names}")
+        stopping.result()
 
 
 def _faust_app(settings: Settings, connection: KafkaConnection, source_partitions: int) -> ChunkApp:

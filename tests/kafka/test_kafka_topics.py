@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from controller.broker import RequiredTopic, required_topics
 from controller.broker.admin import create_topics, describe_topics
@@ -57,6 +60,26 @@ async def test_describing_a_missing_topic_does_not_make_it(kafka_bootstrap: str)
     for _ in range(2):
         (report,) = await describe_topics(connection, wanted)
         assert (report.state, report.is_as_required) == ("missing", False)
+
+
+async def test_topics_that_a_broker_has_not_heard_of_yet_are_waited_for(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = AIOKafkaAdminClient.describe_configs, []
+
+    async def late(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> Any:
+        """Ask of other topics the first time: what a broker answers that hears of a new one a moment later."""
+        asked.append([resource.name for resource in resources])
+        if len(asked) == 1:
+            nobodys = [ConfigResource(ConfigResourceType.TOPIC, f"{name}-no") for name in asked[0]]
+            return await ask(admin, nobodys)
+        return await ask(admin, resources)
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_configs", late)
+    wanted = [RequiredTopic(f"t-{uuid.uuid4().hex}", 1, "delete")]
+    (report,) = await create_topics(KafkaConnection(kafka_bootstrap), wanted, 1)
+    assert (report.state, report.is_as_required) == ("created", True)
+    assert asked == [[wanted[0].name]] * 2
 
 
 async def test_more_copies_than_brokers_is_refused_by_the_topics_name(kafka_bootstrap: str) -> None:

@@ -29,6 +29,7 @@ class Broker:
         self.logs: dict[TopicPartition, dict[int, bytes]] = {CATALOGS: {}, STATES: {}}
         self.ends = {CATALOGS: 0, STATES: 0}
         self.failures: dict[str, int] = {"start": 0, "getmany": 0}
+        self.swallows = asyncio.Event()
 
     def fail(self, what: str) -> None:
         if self.failures[what]:
@@ -44,7 +45,12 @@ class Consumer:
     async def start(self) -> None:
         self._broker.fail("start")
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """End at the cancellation of whoever waits, without a word of it, as aiokafka's consumers do."""
+        if self._broker.swallows.is_set():
+            self._broker.swallows.clear()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
 
     def assign(self, _: list[TopicPartition]) -> None: ...
 
@@ -146,3 +152,15 @@ async def test_a_broker_that_fails_is_waited_for_and_no_record_is_handed_over_a_
             await followed.until(3)
     assert [offset for _, offset in followed.taken] == [0, 1, 2]
     assert [line["event"] for line in logs] == ["fleet_news_wait_for_broker"] * 5
+
+
+async def test_it_ends_where_a_consumer_that_is_being_stopped_swallows_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed = Followed()
+    followed.broker.failures["start"] = 1
+    followed.broker.swallows.set()
+    async with asyncio.timeout(PATIENCE_S) as limit, following(followed, monkeypatch):
+        while followed.broker.swallows.is_set():
+            await asyncio.sleep(0)
+    assert not limit.expired()

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from schemas import AllocationPlan, PlanAck
 
 EXAMPLE = json.loads((Path(__file__).parents[1] / "data" / "messages" / "plan.json").read_bytes())
 CONNECTION = KafkaConnection("nowhere:9092")
+PATIENCE_S = 20.0
 VALID_UNTIL = AllocationPlan.model_validate_json(json.dumps(EXAMPLE)).valid_until
 
 
@@ -37,7 +39,7 @@ class ListLog:
         self.records = list(records)
         self.known = LogIdentity(cluster, claims)
         self.acks: list[PlanAck] = []
-        self.is_down = False
+        self.is_down = self.swallows = False
         self.break_next_poll: Exception | None = None
         self._read = 0
         self._acked = asyncio.Condition()
@@ -49,6 +51,10 @@ class ListLog:
         return self.known, self.records[-depth:]
 
     async def poll(self, timeout_s: float) -> list[bytes]:  # noqa: ARG002 - nothing to wait for
+        if self.swallows:  # as aiokafka's clients do while they stop
+            self.swallows = False
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         await asyncio.sleep(0)
         if self.break_next_poll is not None:
             error, self.break_next_poll = self.break_next_poll, None
@@ -102,6 +108,14 @@ async def test_it_follows_newer_plans_and_answers_a_zombies_with_stale(subscribe
             (5, 1, "applied"), (4, 99, "stale"), (5, 1, "stale"), (5, 2, "applied"), (6, 0, "applied"),
         ]  # fmt: skip
         assert plans.counts == {"applied": 3, "stale": 2}
+
+
+async def test_it_stops_where_a_client_swallows_the_cancellation(subscribe: Subscribe) -> None:
+    log = ListLog(plan(5, 1))
+    async with asyncio.timeout(PATIENCE_S), subscribe(log):
+        log.swallows = True
+        while log.swallows:
+            await asyncio.sleep(0)
 
 
 async def test_what_it_cannot_use_is_refused_by_name_and_the_last_good_plan_stays(
