@@ -13,7 +13,7 @@ from controller.errors import SolverCrashError
 
 _FEASIBILITY = 1e-9
 _STATUS = highspy.HighsModelStatus
-_INFEASIBLE = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)  # none is unbounded
+_NOTHING = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible, _STATUS.kObjectiveBound)  # none is unbounded
 
 
 class LinearProgram:
@@ -31,23 +31,24 @@ class LinearProgram:
         self._lp.setOptionValue("primal_feasibility_tolerance", _FEASIBILITY)
         self._lp.passModel(model)
 
-    def solve(self, lower: Floats, upper: Floats) -> float:
+    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
         """Return the least objective with the changing columns between ``lower`` and ``upper`` (n,).
 
-        inf where nothing is feasible.
+        inf where nothing is feasible, or as soon as it is known that nothing is below ``cutoff``.
 
         Raises
         ------
         SolverCrashError : where HiGHS does not decide it.
         """
         self._lp.changeColsBounds(len(self.changing), self.changing, lower, upper)
+        self._lp.setOptionValue("objective_bound", cutoff)
         self._lp.run()
         status = self._lp.getModelStatus()
-        if status != _STATUS.kOptimal and status not in _INFEASIBLE:
+        if status != _STATUS.kOptimal and status not in _NOTHING:
             self._lp.clearSolver()  # the last basis may lead nowhere
             self._lp.run()
             status = self._lp.getModelStatus()
-        if status in _INFEASIBLE:
+        if status in _NOTHING:
             return math.inf
         if status != _STATUS.kOptimal:
             raise SolverCrashError(f"HiGHS left a linear program {status.name}")

@@ -27,13 +27,14 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import guided, neighbourhoods, restricted
+from controller.optimizer.guided import branch_and_bound, guided, neighbourhoods, restricted
 from controller.optimizer.guided.blend import BlendsOfSets
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import RestrictedMilp
+from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
@@ -101,6 +102,7 @@ def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
 
 
 settle = Population.settle
+solve = LinearProgram.solve
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
@@ -127,6 +129,12 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "rows x <= w far from it": ((restricted, "_ROUNDS", 0),),
         "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
+        "open nodes by likely cost": (
+            (branch_and_bound, "_estimates", lambda bound, rises, k: (bound + rises[:, k]).tolist()),
+        ),
+        "programs that stop when too dear": (
+            (LinearProgram, "solve", lambda program, lower, upper, _=0.0: solve(program, lower, upper)),
+        ),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
         "greedy plan where limits bind": ((guided, "_GREEDY_SHARE", 0.0),),
         "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),

@@ -9,7 +9,7 @@ import pytest
 
 from controller.domain.arrays import Floats
 from controller.errors import SolverCrashError
-from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort
+from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort, _estimates
 from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 
@@ -30,8 +30,8 @@ class Rounded(LinearProgram):
     def __init__(self, program: LinearProgram) -> None:
         self.__dict__.update(program.__dict__)
 
-    def solve(self, lower: Floats, upper: Floats) -> float:
-        return super().solve(lower, upper) - (0.0 if (lower == upper).all() else 1e-8)
+    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+        return super().solve(lower, upper, cutoff) - (0.0 if (lower == upper).all() else 1e-8)
 
     def solution(self) -> tuple[Floats, Floats]:
         values, reduced = super().solution()
@@ -45,11 +45,11 @@ class Crashing(LinearProgram):
         self.__dict__.update(program.__dict__)
         self.left = after
 
-    def solve(self, lower: Floats, upper: Floats) -> float:
+    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
         self.left -= 1
         if self.left < 0:
             raise SolverCrashError("HiGHS left a linear program kUnknown")
-        return super().solve(lower, upper)
+        return super().solve(lower, upper, cutoff)
 
 
 def test_a_value_a_hair_over_its_bound_is_no_reason_to_branch_forever() -> None:
@@ -70,6 +70,28 @@ def test_a_program_that_is_not_decided_ends_the_search_with_a_bound_that_holds(
     if after == 0:
         assert not tree.solved
         assert tree.values is None
+
+
+def test_a_program_above_the_cutoff_is_left_and_the_next_one_is_solved_to_its_end() -> None:
+    random, at = np.random.default_rng(1), np.arange(100)
+    need = random.random((80, 100)) * (random.random((80, 100)) < 0.2)
+    of_row, of_column = np.nonzero(need)
+    rows = Rows()
+    rows.add(of_row, of_column, -need[of_row, of_column], np.full(80, -np.inf), np.full(80, -1.0))
+    program = LinearProgram(rows.joined().model(random.random(100), np.full(100, 5.0)), at)
+    lower, upper = np.zeros(100), np.full(100, 5.0)
+    fewer = np.where(at < 20, 0.0, upper)
+    least, dearer = program.solve(lower, upper), program.solve(lower, fewer)
+    program.solve(lower, upper)
+    assert least < dearer < math.inf
+    assert program.solve(lower, fewer, cutoff=least) == math.inf
+    assert program.solve(lower, fewer) == pytest.approx(dearer)
+    assert program.solve(lower, upper, cutoff=dearer) == pytest.approx(least)
+
+
+def test_the_next_dive_begins_where_the_cheapest_solution_is_likely() -> None:
+    rises = np.array([[1.0, 4.0, 0.0], [2.0, 3.0, 5.0]])  # down and up, of three fractions
+    assert _estimates(10.0, rises, 1) == [10.0 + 4.0 + 1.0, 10.0 + 3.0 + 1.0]
 
 
 def test_a_search_stops_when_it_is_told_to() -> None:

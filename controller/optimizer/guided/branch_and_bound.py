@@ -4,7 +4,8 @@ Most of what a MILP solver does before its first branch - cuts, probing, heurist
 is a hot linear program, a fraction of a millisecond, and a few dozen decide: getting ready takes longer than that.
 
 Branches are chosen by pseudo-costs, those unknown yet by a look at both sides. A dive follows the cheaper side until
-it ends; the next one begins at the open node with the least bound.
+it ends; the next one begins at the open node that is likely to lead to the cheapest solution, by its bound and what its
+other fractions may add to it.
 """
 
 from __future__ import annotations
@@ -60,10 +61,14 @@ class Tree:
 
 @dataclass(order=True, slots=True)
 class _Node:
-    """Bounds (n,) of the whole numbers, what no solution within them is below, and the branch that led there."""
+    """Bounds (n,) of the whole numbers, what no solution within them is below, and the branch that led there.
 
-    bound: float
+    ``estimate`` is what the cheapest solution within them is likely to cost.
+    """
+
+    estimate: float
     age: int
+    bound: float = field(compare=False)
     lower: Floats = field(compare=False)
     upper: Floats = field(compare=False)
     branch: tuple[int, int, float] | None = field(compare=False, default=None)
@@ -107,7 +112,7 @@ class BranchAndBound:
     def __init__(self, program: LinearProgram, lower: Floats, upper: Floats, looks: int) -> None:
         self._program, self._looks = program, looks
         self._costs = _PseudoCosts(len(lower))
-        self._open = [_Node(-math.inf, 0, lower, upper)]
+        self._open = [_Node(-math.inf, 0, -math.inf, lower, upper)]
         self._values: Floats | None = None
         self._objective = self._cutoff = math.inf
         self._gap = 0.0
@@ -116,9 +121,9 @@ class BranchAndBound:
     def minimize(self, below: float = math.inf, effort: Effort = TO_THE_END) -> Tree:
         """Search for the cheapest solution that is more than the gap, relative to it, below ``below``."""
         self._gap, self._cutoff = effort.gap, below * (1.0 - effort.gap)
-        while self._open and self._open[0].bound < self._cutoff:
+        while self._open:
             node: _Node | None = heapq.heappop(self._open)
-            while node is not None:
+            while node is not None and node.bound < self._cutoff:
                 if effort.should_stop() or self._nodes == effort.nodes:
                     return self._tree(node)
                 self._nodes += 1
@@ -136,7 +141,7 @@ class BranchAndBound:
     def _descend(self, node: _Node) -> _Node | None:
         """Solve a node; return the side of its branch to go on with, or None where the dive ends."""
         lower, upper = node.lower, node.upper
-        bound = self._program.solve(lower, upper)
+        bound = self._program.solve(lower, upper, self._cutoff)
         if node.branch is not None:
             self._costs.note(*node.branch, min(bound, self._cutoff) - node.bound)
         if bound >= self._cutoff:
@@ -187,7 +192,7 @@ class BranchAndBound:
         for k in order[unknown[order]][: self._looks].tolist():
             n = int(at[k])
             sides = _sides(n, whole, lower, upper)
-            bounds = [self._program.solve(*side) for side in sides]
+            bounds = [self._program.solve(*side, self._cutoff) for side in sides]
             for side, usd in enumerate(bounds):
                 rises[side, k] = max(min(usd, self._cutoff) - bound, 0.0)
                 self._costs.note(n, side, distance[side, k], rises[side, k])
@@ -196,13 +201,14 @@ class BranchAndBound:
             if all(ends):
                 return None
             if any(ends):  # nothing to choose: what is left is this node with tighter bounds
-                return _Node(bound, self._nodes, *sides[ends.index(False)])
+                return _Node(bound, self._nodes, bound, *sides[ends.index(False)])
         k = int(np.argmax(_score(rises, bound)))
+        estimates = _estimates(bound, rises, k)
         nodes = []
         for side, bounds_of_side in enumerate(_sides(int(at[k]), whole, lower, upper)):
             branch = None if looked[k] else (int(at[k]), side, float(distance[side, k]))
             usd = bound + float(rises[side, k]) if looked[k] else bound
-            nodes.append(_Node(usd, -2 * self._nodes - side, *bounds_of_side, branch))
+            nodes.append(_Node(estimates[side], -2 * self._nodes - side, usd, *bounds_of_side, branch))
         near = int(rises[1, k] < rises[0, k]) if looked[k] else int(down[k] > 0.5)
         heapq.heappush(self._open, nodes[1 - near])
         return nodes[near]
@@ -213,6 +219,12 @@ def _sides(n: int, whole: Floats, lower: Floats, upper: Floats) -> tuple[tuple[F
     less, more = upper.copy(), lower.copy()
     less[n], more[n] = np.floor(whole[n]), np.ceil(whole[n])
     return (lower, less), (more, upper)
+
+
+def _estimates(bound: float, rises: Floats, k: int) -> list[float]:
+    """Return what the cheapest solution on each side of branch k is likely to cost, other fractions the cheaper way."""
+    others = float(np.delete(rises.min(axis=0), k).sum())
+    return [bound + rise + others for rise in rises[:, k].tolist()]
 
 
 def _score(rises: Floats, bound: float) -> Floats:
