@@ -262,12 +262,13 @@ class Worker:
         """Stop the parts, then Faust. Both may swallow that they are cancelled, so nothing here waits for their end."""
         for task in tasks:
             task.cancel()
-        _, hanging = await asyncio.wait(tasks, timeout=_STOP_TIMEOUT_S)
+        # Gathered, so that asyncio does not complain later of what they raise while they end.
+        await asyncio.wait({asyncio.gather(*tasks, return_exceptions=True)}, timeout=_STOP_TIMEOUT_S)
         stopping = asyncio.create_task(self.app.stop(), name="the stop of Faust")
-        hanging |= (await asyncio.wait({stopping}, timeout=_STOP_TIMEOUT_S))[1]
+        await asyncio.wait({stopping}, timeout=_STOP_TIMEOUT_S)
+        hanging = sorted(task.get_name() for task in {*tasks, stopping} if not task.done())
         if hanging:
-            names = ", ".join(sorted(task.get_name() for task in hanging))
-            raise WorkerError(f"the worker did not stop within {_STOP_TIMEOUT_S:g} s: {names}")
+            raise WorkerError(f"the worker did not stop within {_STOP_TIMEOUT_S:g} s: {', '.join(hanging)}")
         stopping.result()
 
 

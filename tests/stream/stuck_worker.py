@@ -1,7 +1,8 @@
 """Start a worker of which something hangs: ``python -m tests.stream.stuck_worker WHAT worker --config ...``.
 
-WHAT is ``deaf``, a part that hangs when the worker is to stop; ``failing``, that one, and another one that fails; or
-``swallowing``: what the planner waits for while it takes over ends where it is cancelled, but says nothing of it.
+WHAT is ``deaf``, a part that hangs when the worker is to stop; ``failing``, that one, and another one that fails;
+``complaining``, one that fails as it is to stop; or ``swallowing``: what the planner waits for while it takes over ends
+where it is cancelled, but says nothing of it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ async def _failing() -> None:
     raise RuntimeError("the part has failed")
 
 
+async def _complaining() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise RuntimeError("no time to clean up")
+
+
 async def _swallowing(*_: Any) -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
@@ -50,6 +58,8 @@ if __name__ == "__main__":
             _put_in(_deaf)
         case "failing":
             _put_in(_deaf, _failing)
+        case "complaining":
+            _put_in(_complaining)
         case "swallowing":
             planner.newest_plan = _swallowing  # type: ignore[assignment]
     main()

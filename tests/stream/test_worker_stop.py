@@ -34,6 +34,16 @@ async def test_a_part_that_fails_ends_the_worker_whatever_else_hangs(
         assert "the worker's failing failed: RuntimeError('the part has failed')" in failed["error"]
 
 
+async def test_what_a_part_raises_while_it_stops_is_no_failure_and_no_news(
+    make_world: Any, harness: ModuleType
+) -> None:
+    async with make_world() as world:
+        worker = world.start_worker(program=("tests.stream.stuck_worker", "complaining"))
+        await harness.until(lambda: bool(worker.events("planner_took_over")), "the planner", alive=[worker])
+        assert await worker.terminate() == 0
+        assert "no time to clean up" not in worker.tail()
+
+
 async def test_a_planner_that_a_client_keeps_its_cancellation_from_ends_all_the_same(
     make_world: Any, harness: ModuleType
 ) -> None:
