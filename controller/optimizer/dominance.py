@@ -18,22 +18,24 @@ def dominated(arrays: InstanceArrays) -> Bools:
     that runs now is never dominated: its replicas need no start.
     """
     deep, flat = _flattened(arrays)
-    used = arrays.fast_enough[:, deep]
-    depth = arrays.pp[deep]
-
-    def at_most(left: Floats, right: Floats) -> Bools:
-        return np.asarray(np.all((left <= right * (1.0 + _ROUNDING)) | ~used, axis=0))
-
-    faster = at_most(arrays.delay_s[:, flat], arrays.delay_s[:, deep])
-    leaner = at_most(arrays.compute_load[:, flat], depth * arrays.compute_load[:, deep])
-    memory = arrays.memory_load[:, flat]
-    roomy = np.logical_or(
-        at_most(memory, depth * arrays.memory_load[:, deep]),
-        at_most(memory, depth * arrays.compute_load[:, deep]),
-    )
+    used, depth = arrays.fast_enough[:, deep], arrays.pp[deep]
+    compute = depth * arrays.compute_load[:, deep]
+    slower = _over(arrays.delay_s[:, flat], arrays.delay_s[:, deep])
+    fuller = _over(arrays.compute_load[:, flat], compute)
+    worse = np.asarray(((slower | fuller) & used).any(axis=0))
+    if (arrays.memory_load > arrays.compute_load).any():  # nowhere else can memory be what breaks
+        memory = arrays.memory_load[:, flat]
+        held = depth * arrays.memory_load[:, deep]
+        worse |= (_over(memory, held) & used).any(axis=0) & (_over(memory, compute) & used).any(axis=0)
     result = np.zeros(arrays.num_deployments, dtype=bool)
-    result[deep] = faster & leaner & roomy
+    result[deep] = ~worse
     return result
+
+
+def _over(left: Floats, right: Floats) -> Bools:
+    """Return where ``left`` is above ``right`` by more than rounding."""
+    over: Bools = left > right * (1.0 + _ROUNDING)
+    return over
 
 
 def _flattened(arrays: InstanceArrays) -> tuple[Ints, Ints]:

@@ -79,6 +79,21 @@ class SearchSpace:
         """(P,) the first deployment of each pair; the configurations of a pair stand together."""
         return np.searchsorted(self.pair, np.arange(self.num_pairs))
 
+    @cached_property
+    def memory_binds(self) -> bool:
+        """Whether a route takes more of memory than of compute: constraint 5 follows from 4 where none does."""
+        return bool((self.allowed & (self.memory > self.compute)).any())
+
+    @cached_property
+    def limits_gpus(self) -> bool:
+        """Whether GPUs of some tier are limited."""
+        return bool(np.isfinite(self.available).any())
+
+    @cached_property
+    def prices_starts(self) -> bool:
+        """Whether it costs anything to start a replica."""
+        return bool(self.start_usd.any())
+
     def fleet_usd(self, replicas: Floats, at: Ints | slice = slice(None)) -> Floats:
         """Price ``replicas`` of the deployments ``at``: rent, stored weights, and starts."""
         usd: Floats = self.budgeted_usd(replicas, at) + self.start_usd[at] * np.maximum(
@@ -88,10 +103,10 @@ class SearchSpace:
 
     def more_usd(self, replicas: Floats, more: Floats, at: Ints | slice = slice(None)) -> Floats:
         """Return by how much :meth:`fleet_usd` rises where ``more`` are added to ``replicas``."""
-        usd: Floats = self.rent_usd[at] * more + self.open_usd[at] * ((replicas == 0) & (more > 0))
-        start = self.start_usd[at]
-        if start.any():
-            running = self.incumbent[at]
+        usd: Floats = self.rent_usd[at] * more
+        usd += self.open_usd[at] * (replicas == 0) * (more > 0)
+        if self.prices_starts:
+            start, running = self.start_usd[at], self.incumbent[at]
             usd += start * (np.maximum(replicas + more - running, 0.0) - np.maximum(replicas - running, 0.0))
         return usd
 
@@ -126,26 +141,28 @@ class SearchSpace:
         ids = np.flatnonzero(
             allowed.any(axis=0) & (cap >= 1) & (arrays.weights_gb <= storage_gb) & ~replaceable
         )
-        alone_usd = (
-            arrays.route_usd
-            + arrays.weights_storage_usd
-            + (arrays.rent_usd + arrays.start_usd) * (load + 1.0)
+        # Columns are cut such that all types of a deployment stand together: most work goes by deployments.
+        allowed, load = allowed[:, ids], load[:, ids]
+        route_usd = arrays.route_usd[:, ids]
+        rent_usd, start_usd, open_usd = (
+            usd[ids] for usd in (arrays.rent_usd, arrays.start_usd, arrays.weights_storage_usd)
         )
+        alone_usd = route_usd + open_usd + (rent_usd + start_usd) * (load + 1.0)
         worst_usd = (alone_usd * allowed).max(axis=1, initial=0.0).sum() + arrays.unmet_usd.sum()
         return cls(
             instance=instance,
             ids=ids,
-            allowed=allowed[:, ids],
-            route_usd=arrays.route_usd[:, ids],
+            allowed=allowed,
+            route_usd=route_usd,
             compute=arrays.compute_load[:, ids],
             memory=arrays.memory_load[:, ids],
             excess=excess[:, :, ids],
             unmet_usd=arrays.unmet_usd,
             max_unmet=np.where(idle, 1.0, arrays.max_unmet),
             token_usd=arrays.token_storage_usd,
-            rent_usd=arrays.rent_usd[ids],
-            start_usd=arrays.start_usd[ids],
-            open_usd=arrays.weights_storage_usd[ids],
+            rent_usd=rent_usd,
+            start_usd=start_usd,
+            open_usd=open_usd,
             incumbent=arrays.incumbent[ids].astype(np.float64),
             cap=cap[ids],
             gpus=arrays.gpus[ids].astype(np.float64),

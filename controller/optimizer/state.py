@@ -20,10 +20,12 @@ SLACK_ROUNDING = 1e-9
 """How far a mean of error or delay may be over its limit, in shares; the judge allows 1e-6."""
 
 
-def needed_replicas(compute: Floats, memory: Floats) -> Floats:
-    """Return the fewest whole replicas that carry both loads (constraints 4 and 5)."""
-    replicas: Floats = np.ceil(np.maximum(compute, memory) - LOAD_ROUNDING)
-    return np.maximum(replicas, 0.0)
+def needed_replicas(load: Floats, *others: Floats) -> Floats:
+    """Return the fewest whole replicas that carry all of the loads (constraints 4 and 5)."""
+    for other in others:
+        load = np.maximum(load, other)
+    replicas: Floats = np.maximum(np.ceil(load - LOAD_ROUNDING), 0.0)
+    return replicas
 
 
 class AllocationState:

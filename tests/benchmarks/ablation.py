@@ -27,8 +27,8 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import branch_and_bound, guided, neighbourhoods, restricted
-from controller.optimizer.guided.blend import BlendsOfSets
+from controller.optimizer.guided import branch_and_bound, estimate, guided, neighbourhoods, restricted
+from controller.optimizer.guided.blend import BARRED, Service, cheapest_service
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Members, Population
@@ -65,6 +65,10 @@ Change = tuple[object, str, Any]
 
 def _fixed_share(sets: OpenSets, prices: Prices) -> Floats:
     return 0.4 * sets.high
+
+
+def _by_one(unit: Floats, excess: Floats) -> Service:
+    return cheapest_service(np.where(excess > 0, BARRED, unit), np.minimum(excess, 0.0))
 
 
 def _not_rounded(self: Population, at: Ints, below_usd: float) -> None:
@@ -118,7 +122,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
-        "blends of two members": ((BlendsOfSets, "improve", lambda *_: None),),
+        "blends of two members": ((estimate, "cheapest_service", _by_one),),
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
         "smaller ones first where limits bind": (

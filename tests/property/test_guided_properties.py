@@ -14,7 +14,7 @@ from controller.domain.evaluate import evaluate
 from controller.domain.instance import Instance
 from controller.domain.plan import incumbent_of
 from controller.optimizer.exact import milp
-from controller.optimizer.guided.blend import BARRED, Blends
+from controller.optimizer.guided.blend import BARRED, cheapest_service
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.breeding import Breeder, PricedSets
 from controller.optimizer.guided.estimate import estimate
@@ -203,21 +203,23 @@ def test_the_cheapest_blend_of_two_members_is_found_where_it_beats_the_best_one_
     rows = np.sort([random.choice(candidates, size, replace=False) for _ in range(count)], axis=1)
     rows[random.random(rows.shape) < 0.2] = candidates
     unit = random.uniform(1.0, 9.0, (count, size, types))
-    unit = np.rint(unit) if has_ties else unit
-    alone = np.where((allowed & (excess <= 0))[rows], unit, BARRED)
-    value = alone.min(axis=1)
-    share = (np.arange(size)[:, None] == alone.argmin(axis=1)[:, None]).astype(float)
-    Blends(excess, allowed).of(rows).improve(unit, value, share)
+    unit = np.where(allowed[rows], np.rint(unit) if has_ties else unit, BARRED)
+    members_first = (array.transpose(1, 0, 2).reshape(size, -1) for array in (unit, excess[rows]))
+    service = cheapest_service(*members_first)
+    place, usd = np.arange(size)[:, None], service.usd.reshape(count, types)
+    share = np.where(place == service.low, 1.0 - service.part, 0.0)
+    share += np.where(place == service.high, service.part, 0.0)
+    share = share.reshape(size, count, types).transpose(1, 0, 2)
     for n, i in np.ndindex(count, types):
         at = [(excess[d, i], unit[n, k, i]) for k, d in enumerate(rows[n]) if allowed[d, i]]
         costs = [usd for over, usd in at if over <= 0]
         costs += [(u * b - v * a) / (b - a) for a, u in at for b, v in at if b < 0 < a]
-        assert value[n, i] == pytest.approx(min(costs, default=BARRED), rel=1e-9)
+        assert usd[n, i] == pytest.approx(min(costs, default=BARRED), rel=1e-9)
         if costs:
             parts = share[n, :, i]
             assert parts.sum() == pytest.approx(1.0)
             assert parts.min() >= 0
-            assert parts @ unit[n, :, i] == pytest.approx(value[n, i], rel=1e-9)
+            assert parts @ unit[n, :, i] == pytest.approx(usd[n, i], rel=1e-9)
             assert parts @ excess[rows[n], i] <= 1e-9
             assert (parts[~allowed[rows[n], i]] == 0).all()
 

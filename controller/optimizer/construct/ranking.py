@@ -21,9 +21,9 @@ class Offer:
 
 def slack_amount(state: AllocationState, i: int, at: Ints | slice = slice(None)) -> Floats:
     """Return (n,) the most of type i that its error slack, and its mean-delay slack, let go to deployments ``at``."""
-    excess = state.space.excess[:, i, at]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        amount = np.where(excess > 0, np.maximum(state.slack[:, i, None], 0.0) / excess, np.inf)
+    excess = state.space.excess[:, i][:, at]
+    slack = np.maximum(state.slack[:, i, None], 0.0)
+    amount = np.divide(slack, excess, out=np.full(excess.shape, np.inf), where=excess > 0)
     result: Floats = amount.min(axis=0)
     return result
 
@@ -31,16 +31,24 @@ def slack_amount(state: AllocationState, i: int, at: Ints | slice = slice(None))
 def affordable_replicas(state: AllocationState, at: Ints | slice = slice(None)) -> Floats:
     """Return (n,) the replicas that deployments ``at`` may come to: GPUs, budget, storage, one config per pair."""
     space = state.space
-    replicas, tier = state.replicas[at], space.tier[at]
+    replicas = state.replicas[at]
     opening = replicas == 0
-    by_gpus = np.floor(state.gpus_left[tier] / space.gpus[at])
-    by_budget = np.floor((state.budget_left - space.open_usd[at] * opening) / space.rent_usd[at])
-    more = np.maximum(np.minimum(by_gpus, by_budget), 0.0)
-    holder = state.config[space.pair[at]]
-    barred = opening & ((holder >= 0) | (space.weights_gb[at] > state.storage_left))
-    more[barred] = 0.0
-    result: Floats = np.minimum(replicas + more, np.maximum(space.cap[at], replicas))
+    most = np.maximum(space.cap[at], replicas)
+    barred = state.config[space.pair[at]] >= 0
+    if space.limits_gpus:
+        most = np.minimum(most, replicas + _whole(state.gpus_left[space.tier[at]] / space.gpus[at]))
+    if np.isfinite(space.budget_usd):
+        left = state.budget_left - space.open_usd[at] * opening
+        most = np.minimum(most, replicas + _whole(left / space.rent_usd[at]))
+    if np.isfinite(space.storage_gb):
+        barred |= space.weights_gb[at] > state.storage_left
+    result: Floats = np.where(opening & barred, 0.0, most)
     return result
+
+
+def _whole(number: Floats) -> Floats:
+    whole: Floats = np.maximum(np.floor(number), 0.0)
+    return whole
 
 
 def best_offer(state: AllocationState, i: int, candidates: Bools, idle_weight: float) -> Offer | None:
@@ -60,29 +68,27 @@ def best_offer(state: AllocationState, i: int, candidates: Bools, idle_weight: f
     d = np.flatnonzero(candidates & space.allowed[i])
     if not len(d):
         return None
-    left = float(state.unmet[i])
-    a, b = space.compute[i, d], space.memory[i, d]
-    replicas = state.replicas[d]
-    most = np.minimum(left, slack_amount(state, i, d))
-    if space.token_usd[i] > 0:
-        most = np.minimum(most, max(state.budget_left, 0.0) / space.token_usd[i])
-    affordable = affordable_replicas(state, d)
-    compute, memory = state.compute[d], state.memory[d]
-    whole = np.minimum(np.maximum(needed_replicas(compute + a * most, memory + b * most), 1.0), affordable)
+    most = np.minimum(float(state.unmet[i]), slack_amount(state, i, d))
+    token_usd = float(space.token_usd[i])
+    if token_usd > 0:
+        most = np.minimum(most, max(state.budget_left, 0.0) / token_usd)
+    replicas, loads = state.replicas[d], [(space.compute[i][d], state.compute[d])]
+    if space.memory_binds:
+        loads.append((space.memory[i][d], state.memory[d]))
+    whole = np.maximum(needed_replicas(*(load + use * most for use, load in loads)), 1.0)
+    whole = np.minimum(whole, affordable_replicas(state, d))
     target = np.stack([replicas, whole, np.maximum(whole - 1.0, replicas)])  # (3, len(d))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        amount = np.minimum(np.where(a > 0, (target - compute) / a, np.inf), most)
-        if b.any():
-            amount = np.minimum(amount, np.where(b > 0, (target - memory) / b, np.inf))
-    amount[target < 1.0] = 0.0
+    amount = most * (target >= 1.0)
+    for use, load in loads:
+        room = np.maximum(target - load, 0.0)
+        amount = np.minimum(amount, np.divide(room, use, out=np.full(room.shape, np.inf), where=use > 0))
     more = target - replicas
-    usd = space.route_usd[i, d] * amount + space.more_usd(replicas, more, d)
+    usd = space.route_usd[i][d] * amount + space.more_usd(replicas, more, d)
     if idle_weight < 1.0:
-        load = np.maximum(compute + a * amount, memory + b * amount)
-        idle = np.minimum(more, np.maximum(target - load, 0.0))
-        usd -= (1.0 - idle_weight) * space.rent_usd[d] * idle
-    if space.token_usd[i] > 0 and np.isfinite(state.budget_left):  # token storage is within the budget, too
-        spent = space.budgeted_usd(target, d) - space.budgeted_usd(replicas, d) + space.token_usd[i] * amount
+        idle = target - np.max([load + use * amount for use, load in loads], axis=0)
+        usd -= (1.0 - idle_weight) * space.rent_usd[d] * np.minimum(more, np.maximum(idle, 0.0))
+    if token_usd > 0 and np.isfinite(state.budget_left):  # token storage is within the budget, too
+        spent = space.budgeted_usd(target, d) - space.budgeted_usd(replicas, d) + token_usd * amount
         amount = np.where(spent <= state.budget_left, amount, 0.0)
     unit = np.full(usd.shape, np.inf)
     np.divide(usd, amount, out=unit, where=amount > LEAST_AMOUNT)

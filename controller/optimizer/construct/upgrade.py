@@ -29,14 +29,17 @@ def best_upgrade(state: AllocationState, i: int, candidates: Bools, most_usd: fl
     moved[i] += state.unmet[i]
     fit = (space.allowed[:, target] | (moved <= 0)).all(axis=0)
     source, target, moved = source[fit], target[fit], moved[:, fit]
-    best: Move | None = None
-    for n in np.flatnonzero(_upgrade_usd(state, source, target, moved) < most_usd):
+    usd = _upgrade_usd(state, source, target, moved)
+    # All of them save the same penalty, so that the first one that keeps the limits is the cheapest.
+    for n in np.argsort(usd, kind="stable"):
+        if usd[n] >= most_usd:
+            break
         change = np.stack([-state.shares[:, source[n]], moved[:, n]], axis=1)
         at = np.array([source[n], target[n]])
         delta = price_change(state, at, change, hold=False)
-        if np.isfinite(delta) and (best is None or delta < best.delta_usd):
-            best = Move(at, change, delta)
-    return best
+        if np.isfinite(delta):
+            return Move(at, change, delta)
+    return None
 
 
 def _higher(state: AllocationState, i: int, candidates: Bools) -> tuple[Ints, Ints]:

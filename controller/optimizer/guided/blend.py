@@ -2,71 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Floats, Ints
 
 BARRED = 1e15
 """Price of what may not be."""
+_ROUNDING = 1e-12
 
 
-class Blends:
-    """Who may be blended with whom, over n candidates and one for no member.
+@dataclass(frozen=True, slots=True, eq=False)
+class Service:
+    """How each of n types is served: by one of K deployments, or by two.
+
+    Attributes
+    ----------
+    usd : (n,) prices, ``BARRED`` or more where none may serve a type.
+    low, high : (n,) the deployments. ``part``: (n,) what ``high`` has of it; 0 where ``low`` serves all.
+    """
+
+    usd: Floats
+    low: Ints
+    high: Ints
+    part: Floats
+
+
+def cheapest_service(unit: Floats, excess: Floats) -> Service:
+    """Return the cheapest service by one deployment, or by two whose mean is just at the limit.
+
+    With a price λ on the excess a type costs ``min_k (unit_k + λ excess_k)``, a concave function of λ, and the best
+    blend costs its maximum. Two deployments' lines meet at a λ beyond which neither can be better; as long as a third
+    one is below them there, it takes the place of the one on its side of the limit.
 
     Parameters
     ----------
-    excess : (n + 1, I) by how much each is over the mean limit; Σ excess·x <= 0 must hold.
-    allowed : (n + 1, I).
+    unit : (K, n) prices, barred where a type is not allowed.
+    excess : (K, n) by how much each is over the mean limit; Σ excess·x <= 0 must hold.
     """
+    over_limit = excess > 0
+    alone = np.where(over_limit, BARRED, unit)
+    usd, low = alone.min(axis=0), alone.argmin(axis=0)
+    high, part = low.copy(), np.zeros(len(usd))
+    at = np.flatnonzero((unit.min(axis=0) < usd) & (usd < BARRED))
+    if len(at):
+        lines = _Lines(unit.take(at, axis=1), excess.take(at, axis=1), low[at])
+        lines.meet()
+        usd[at], low[at], high[at], part[at] = lines.usd, lines.low, lines.high, lines.part
+    return Service(usd, low, high, part)
 
-    def __init__(self, excess: Floats, allowed: Bools) -> None:
-        #: Types that may be served over their mean limit at all.
-        self.types: Ints = np.flatnonzero(((excess > 0) & allowed).any(axis=0))
-        self.excess = np.where(allowed, excess, 0.0)[:, self.types]
 
-    def of(self, sets: Ints) -> BlendsOfSets:
-        """Return the blends within ``sets`` (N, K)."""
-        return BlendsOfSets(self.types, self.excess[sets])
+class _Lines:
+    """What n types cost by a price on the excess: a line for each of K deployments, ``usd + λ excess`` (K, n)."""
+
+    def __init__(self, usd: Floats, excess: Floats, low: Ints) -> None:
+        self._usd, self._excess = usd, excess
+        self.low, self.high = low, usd.argmin(axis=0)
+        self.usd: Floats = np.zeros(len(low))
+        self.part: Floats = np.zeros(len(low))
+
+    def meet(self) -> None:
+        """Find the two lines that meet under all others: ``low`` at or below the limit, ``high`` over it."""
+        usd, excess, at = self._usd, self._excess, np.arange(len(self.low))
+        while len(at):
+            low, high = of_each(usd, self.low[at]), of_each(usd, self.high[at])
+            below, over = of_each(excess, self.low[at]), of_each(excess, self.high[at])
+            price = (low - high) / (over - below)
+            least = low + price * below
+            self.usd[at], self.part[at] = least, below / (below - over)
+            every = usd + price * excess
+            left = np.flatnonzero(every.min(axis=0) < least - _ROUNDING * np.abs(least))
+            usd, excess, every = (array.take(left, axis=1) for array in (usd, excess, every))
+            at, third = at[left], every.argmin(axis=0)
+            is_over = of_each(excess, third) > 0
+            self.high[at[is_over]], self.low[at[~is_over]] = third[is_over], third[~is_over]
 
 
-class BlendsOfSets:
-    """The blends within N sets: ``excess`` (N, K, M) of their members, for the M types that may be blended.
-
-    There are Q combinations of a set, a type and a member over the limit that others can make up for. Those of the
-    same *place*, a type in a set, stand together.
-    """
-
-    def __init__(self, types: Ints, excess: Floats) -> None:
-        set_type_high = ((excess > 0) & (excess < 0).any(axis=1, keepdims=True)).transpose(0, 2, 1)
-        n, m, high = np.nonzero(set_type_high)
-        most, least = excess[n, high, m][:, None], excess[n, :, m]
-        can = least < 0
-        #: (Q, K) the share of the member over the limit, beside each other one; and what bars those that are no blend.
-        self._part = np.where(can, least / np.where(can, least - most, 1.0), 0.0)
-        self._bar = np.where(can, 0.0, BARRED)
-        self._n, self._i, self._high = n, types[m], high
-        is_first = np.diff(n * excess.shape[2] + m, prepend=-1) > 0
-        self._first_of_place, self._place = np.flatnonzero(is_first), np.cumsum(is_first) - 1
-
-    def improve(self, unit: Floats, value: Floats, share: Floats) -> None:
-        """Put blends into ``value`` (N, I) and ``share`` (N, K, I) where they are cheaper than one member alone."""
-        if not len(self._n):
-            return
-        _, size, num_types = unit.shape
-        usd = unit.transpose(0, 2, 1).reshape(-1, size).take(self._n * num_types + self._i, axis=0)
-        more = usd[np.arange(len(usd)), self._high][:, None] - usd
-        more *= self._part
-        usd += more
-        usd += self._bar
-        low = usd.argmin(axis=1)
-        least = usd[np.arange(len(usd)), low]
-        first = self._first_of_place
-        of_place = np.minimum.reduceat(least, first)
-        of_place[of_place >= value[self._n[first], self._i[first]]] = -np.inf
-        q = np.flatnonzero(least == of_place[self._place])
-        q = q[np.diff(self._place[q], prepend=-1) > 0]  # one of those alike
-        n, i, low, high, part = self._n[q], self._i[q], low[q], self._high[q], self._part[q, low[q]]
-        value[n, i] = least[q]
-        share[n, :, i] = 0.0
-        share[n, low, i] = 1.0 - part
-        share[n, high, i] = part
+def of_each(values: Floats, row: Ints) -> Floats:
+    """Return (n,) of each column of ``values`` (K, n) what stands in its ``row`` (n,)."""
+    size = values.shape[1]
+    found: Floats = values.ravel().take(row * size + np.arange(size))
+    return found

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.domain.arrays import Floats, Ints
-from controller.optimizer.guided.blend import BARRED
+from controller.optimizer.guided.blend import BARRED, cheapest_service, of_each
 from controller.optimizer.guided.open_set import OpenSets
 
 _FIRST_STEP = 0.45
@@ -216,29 +216,41 @@ def _impossible(sets: OpenSets, rows: Ints, replicas: Floats | None) -> Floats:
 
 
 class _Routing:
-    """The cheapest routing over N sets, where capacity has a price and no limit."""
+    """The cheapest routing over N sets, where capacity has a price and no limit.
+
+    Arrays over all types of all sets, n of them, have members first: (K, n).
+    """
 
     def __init__(self, sets: OpenSets, rows: Ints) -> None:
         self._sets = sets
-        self._usd, self._load = sets.route_usd[rows], sets.load[rows]  # (N, K, I)
-        self._barred = np.where(sets.alone[rows], 0.0, BARRED)
-        self._blend = sets.blends.of(rows)
-        self._rows = np.arange(len(rows))[:, None]
-        self._types = np.arange(self._usd.shape[2])
+        self._shape = (len(rows), sets.load.shape[1])
+        of_members = rows.T
+        self._usd, self._load, self._excess = (
+            of_all[of_members].reshape(len(of_members), -1)
+            for of_all in (sets.route_usd, sets.load, sets.excess)
+        )
+        self._set = np.repeat(np.arange(len(rows)), self._shape[1])
 
     def best(self, capacity_usd: Floats, token_usd: Floats | None) -> tuple[Floats, Floats, Floats]:
         """Return the price (N,), the load of each member (N, K), and what of each type is served (N, I)."""
         space = self._sets.space
-        unit = self._usd + capacity_usd[:, :, None] * self._load
-        alone = unit + self._barred
-        member = alone.argmin(axis=1)
-        value = alone[self._rows, member, self._types]
-        share = np.zeros_like(unit)
-        share[self._rows, member, self._types] = 1.0
-        self._blend.improve(unit, value, share)
+        unit = np.repeat(capacity_usd.T, self._shape[1], axis=1)
+        unit *= self._load
+        unit += self._usd
+        service = cheapest_service(unit, self._excess)
+        value = service.usd.reshape(self._shape)
         if token_usd is not None:
             value = value + token_usd
         served = np.where(value < space.unmet_usd, 1.0, 1.0 - space.max_unmet)
         usd = self._sets.cheapest(value).sum(axis=1)
-        load = np.einsum("nki,nki,ni->nk", self._load, share, served)
+        load = self._filled(service.low, served.ravel() * (1.0 - service.part))
+        if service.part.any():
+            load += self._filled(service.high, served.ravel() * service.part)
         return usd, load, served
+
+    def _filled(self, member: Ints, share: Floats) -> Floats:
+        """Return (N, K) the replicas that a share (n,) of each type fills at one member (n,)."""
+        count, size = self._shape[0], len(self._load)
+        used = share * of_each(self._load, member)
+        filled = np.bincount(self._set * size + member, weights=used, minlength=count * size)
+        return filled.reshape(count, size).astype(np.float64, copy=False)

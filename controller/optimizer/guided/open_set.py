@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
-from controller.optimizer.guided.blend import Blends
+from controller.optimizer.guided.blend import BARRED
 from controller.optimizer.pricing import Prices
 from controller.optimizer.space import SearchSpace
 
@@ -26,10 +26,10 @@ class OpenSets:
         (n + 1,) prices of capacity above which more than one replica, and more than r⁰, are worth it.
     weights_gb : (n + 1,). ``per_replica``, ``once``: (L, n + 1) what each takes up of the limits (L,) ``limit``.
     price_scale : (L,) a price at which a limit matters. ``has_budget``: whether the first limit is the budget.
-    route_usd : (n + 1, I) prices of routes.
+    route_usd : (n + 1, I) prices of routes, barred where none may be.
     load : (n + 1, I) replicas that routes fill by compute or, where all types together take up more of it, by memory:
         by one of both, as the greater of each type's loads would rule out what neither does.
-    alone : (n + 1, I) whether a type may be served by that deployment alone. ``blends``: by two of them.
+    excess : (n + 1, I) by how much each is over the mean limit of a type.
     first_capacity_usd, first_limit_usd : (n + 1,) and (L,) prices to start from, by the relaxation's.
     """
 
@@ -38,10 +38,8 @@ class OpenSets:
         at = candidates
         self.pair = np.append(space.pair[at], -1)
         allowed = _rows(space.allowed, at, False)
-        excess = _rows(_one_mean(space, prices), at, 0.0)
-        self.alone: Bools = allowed & (excess <= 0)
-        self.blends = Blends(excess, allowed)
-        self.route_usd = _rows(space.route_usd, at, 0.0)
+        self.excess: Floats = _rows(_one_mean(space, prices), at, 0.0)
+        self.route_usd = np.where(allowed, _rows(space.route_usd, at, 0.0), BARRED)
         loads = [np.where(allowed, _rows(load, at, 0.0), 0.0) for load in (space.compute, space.memory)]
         by_compute = loads[0].sum(axis=1) >= loads[1].sum(axis=1)
         self.load = np.where(by_compute[:, None], *loads)
