@@ -52,7 +52,7 @@ class LinearProgram:
             return math.inf
         if status != _STATUS.kOptimal:
             raise SolverCrashError(f"HiGHS left a linear program {status.name}")
-        return float(self._lp.getInfo().objective_function_value)
+        return float(self._lp.getObjectiveValue())
 
     def solution(self) -> tuple[Floats, Floats]:
         """Return the value and the reduced cost of every column, in the last solution."""

@@ -87,9 +87,7 @@ def _no_turn(self: guided.Hunt) -> None:
     self.search.iterations += 1
 
 
-def _not_fixed(
-    whole: Floats, reduced: Floats, room: float, lower: Floats, upper: Floats
-) -> tuple[Floats, Floats]:
+def _not_fixed(reduced: Floats, room: float, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     return lower, upper
 
 

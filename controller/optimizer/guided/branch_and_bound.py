@@ -80,9 +80,13 @@ class _PseudoCosts:
 
     def __init__(self, count: int) -> None:
         self._sum, self._count = np.zeros((2, count)), np.zeros((2, count))
+        self._total, self._known = [0.0, 0.0], [0, 0]
 
     def note(self, n: int, side: int, distance: float, rise: float) -> None:
-        self._sum[side, n] += max(rise, 0.0) / distance
+        by_unit = max(rise, 0.0) / distance
+        self._total[side] += by_unit
+        self._known[side] += 1
+        self._sum[side, n] += by_unit
         self._count[side, n] += 1.0
 
     def unknown(self, at: Ints) -> Bools:
@@ -92,8 +96,8 @@ class _PseudoCosts:
 
     def rises(self, at: Ints, distance: Floats) -> Floats:
         """Return (2, n) what the bound is likely to rise by; the mean of others where nothing is known."""
-        total, known = self._sum.sum(axis=1), self._count.sum(axis=1)
-        mean = np.where(total > 0, total / np.maximum(known, 1.0), 1.0)[:, None]
+        sides = zip(self._total, self._known, strict=True)
+        mean = np.array([[total / known if total > 0 else 1.0] for total, known in sides])
         count = self._count[:, at]
         rises: Floats = np.where(count > 0, self._sum[:, at] / np.maximum(count, 1.0), mean) * distance
         return rises
@@ -147,7 +151,8 @@ class BranchAndBound:
         if bound >= self._cutoff:
             return None
         values, reduced = self._program.solution()
-        whole = np.clip(values[self._program.changing], lower, upper)  # solvers mean that within rounding
+        # Solvers mean bounds within rounding.
+        whole = np.minimum(np.maximum(values[self._program.changing], lower), upper)
         away = np.abs(whole - np.rint(whole))
         at = np.flatnonzero(away > _WHOLE)
         if not len(at):
@@ -155,7 +160,7 @@ class BranchAndBound:
             self._take(values, bound, np.rint(whole), exact=not len(at))
             if bound >= self._cutoff:
                 return None
-        lower, upper = self._fixed(whole, reduced[self._program.changing], self._cutoff - bound, lower, upper)
+        lower, upper = self._fixed(reduced[self._program.changing], self._cutoff - bound, lower, upper)
         return self._branch(bound, whole, at, lower, upper)
 
     def _take(self, values: Floats, objective: float, whole: Floats, *, exact: bool) -> None:
@@ -168,35 +173,33 @@ class BranchAndBound:
         self._values, self._objective, self._cutoff = values, objective, objective * (1.0 - self._gap)
 
     @staticmethod
-    def _fixed(
-        whole: Floats, reduced: Floats, room: float, lower: Floats, upper: Floats
-    ) -> tuple[Floats, Floats]:
-        """Return bounds without the numbers that reduced costs take ``room`` or more to get to."""
-        with np.errstate(divide="ignore"):
-            steps = np.floor(room / np.abs(reduced) + _ROUNDING)
-        at_lower = (reduced > _ROUNDING) & (whole <= lower + _EXACT)
-        at_upper = (reduced < -_ROUNDING) & (whole >= upper - _EXACT)
+    def _fixed(reduced: Floats, room: float, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Return bounds without the numbers that reduced costs take ``room`` or more to get to.
+
+        Where it costs more to rise a number is at its lower bound, where it costs more to fall at its upper one.
+        """
+        if math.isinf(room):
+            return lower, upper
+        steps = np.floor(room / np.maximum(np.abs(reduced), _ROUNDING) + _ROUNDING)
         return (
-            np.where(at_upper, np.maximum(lower, upper - steps), lower),
-            np.where(at_lower, np.minimum(upper, lower + steps), upper),
+            np.where(reduced < 0, np.maximum(lower, upper - steps), lower),
+            np.where(reduced > 0, np.minimum(upper, lower + steps), upper),
         )
 
     def _branch(self, bound: float, whole: Floats, at: Ints, lower: Floats, upper: Floats) -> _Node | None:
         """Open both sides of the most promising of the columns ``at``, and return the cheaper one."""
         down = whole[at] - np.floor(whole[at])
-        distance = np.stack([down, 1.0 - down])
+        distance = np.array([down, 1.0 - down])
         rises = self._costs.rises(at, distance)
-        looked = np.zeros(len(at), dtype=bool)
-        unknown = self._costs.unknown(at)
-        order = np.argsort(-_score(rises, bound), kind="stable")
-        for k in order[unknown[order]][: self._looks].tolist():
+        looked: set[int] = set()
+        for k in self._worth_a_look(at, rises, bound):
             n = int(at[k])
             sides = _sides(n, whole, lower, upper)
             bounds = [self._program.solve(*side, self._cutoff) for side in sides]
             for side, usd in enumerate(bounds):
                 rises[side, k] = max(min(usd, self._cutoff) - bound, 0.0)
                 self._costs.note(n, side, distance[side, k], rises[side, k])
-            looked[k] = True
+            looked.add(k)
             ends = [usd >= self._cutoff for usd in bounds]
             if all(ends):
                 return None
@@ -206,12 +209,20 @@ class BranchAndBound:
         estimates = _estimates(bound, rises, k)
         nodes = []
         for side, bounds_of_side in enumerate(_sides(int(at[k]), whole, lower, upper)):
-            branch = None if looked[k] else (int(at[k]), side, float(distance[side, k]))
-            usd = bound + float(rises[side, k]) if looked[k] else bound
+            branch = None if k in looked else (int(at[k]), side, float(distance[side, k]))
+            usd = bound + float(rises[side, k]) if k in looked else bound
             nodes.append(_Node(estimates[side], -2 * self._nodes - side, usd, *bounds_of_side, branch))
-        near = int(rises[1, k] < rises[0, k]) if looked[k] else int(down[k] > 0.5)
+        near = int(rises[1, k] < rises[0, k]) if k in looked else int(down[k] > 0.5)
         heapq.heappush(self._open, nodes[1 - near])
         return nodes[near]
+
+    def _worth_a_look(self, at: Ints, rises: Floats, bound: float) -> list[int]:
+        """Return the places in ``at`` of the most promising columns of which nothing is known."""
+        if not self._looks:
+            return []
+        order = np.argsort(-_score(rises, bound), kind="stable")
+        worth: list[int] = order[self._costs.unknown(at[order])][: self._looks].tolist()
+        return worth
 
 
 def _sides(n: int, whole: Floats, lower: Floats, upper: Floats) -> tuple[tuple[Floats, Floats], ...]:
@@ -223,11 +234,13 @@ def _sides(n: int, whole: Floats, lower: Floats, upper: Floats) -> tuple[tuple[F
 
 def _estimates(bound: float, rises: Floats, k: int) -> list[float]:
     """Return what the cheapest solution on each side of branch k is likely to cost, other fractions the cheaper way."""
-    others = float(np.delete(rises.min(axis=0), k).sum())
+    least = rises.min(axis=0)
+    others = float(least.sum() - least[k])
     return [bound + rise + others for rise in rises[:, k].tolist()]
 
 
 def _score(rises: Floats, bound: float) -> Floats:
     """Return (n,) how good it is to branch: both sides count."""
-    score: Floats = np.maximum(rises, _LEAST_RISE * max(bound, 1.0)).prod(axis=0)
+    down, up = np.maximum(rises, _LEAST_RISE * max(bound, 1.0))
+    score: Floats = down * up
     return score
