@@ -150,7 +150,7 @@ class InstanceArrays:
         base_error = np.array(
             [[model.base_error.get(query_type.name, np.nan) for model in models] for query_type in types]
         ).reshape(len(types), len(models))
-        error = base_error[:, j_of] * of_tier("error_multiplier")
+        error = base_error.take(j_of, axis=1) * of_tier("error_multiplier")
         kv_gb = (rate * (h + f))[:, None] * delay_s * of_model("kv_cache_gb_per_token")
         free_gb = gpus * of_tier("memory_gb") * of_tier("memory_utilization") - stored_gb
         horizon_h = instance.horizon_h

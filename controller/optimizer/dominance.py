@@ -7,6 +7,8 @@ import numpy as np
 from controller.domain.arrays import Bools, Floats, InstanceArrays, Ints
 
 _ROUNDING = 1e-9
+_BLOCK_ENTRIES = 1 << 14
+"""Entries of (type, deployment) that are compared at a time: what stays in the cache."""
 
 
 def dominated(arrays: InstanceArrays) -> Bools:
@@ -17,19 +19,27 @@ def dominated(arrays: InstanceArrays) -> Bools:
     more than its compute allows. The numbers themselves are compared, so measured profiles are covered. A deployment
     that runs now is never dominated: its replicas need no start.
     """
+    result = np.zeros(arrays.num_deployments, dtype=bool)
     deep, flat = _flattened(arrays)
+    rows = max(_BLOCK_ENTRIES // max(arrays.num_types, 1), 1)
+    for first in range(0, len(deep), rows):
+        here = slice(first, first + rows)
+        result[deep[here]] = _replaces(arrays, flat[here], deep[here])
+    return result
+
+
+def _replaces(arrays: InstanceArrays, flat: Ints, deep: Ints) -> Bools:
+    """Return (n,) whether each of the deployments ``flat`` (n,) can replace its ``deep`` one."""
     used, depth = arrays.fast_enough[:, deep], arrays.pp[deep]
     compute = depth * arrays.compute_load[:, deep]
     slower = _over(arrays.delay_s[:, flat], arrays.delay_s[:, deep])
     fuller = _over(arrays.compute_load[:, flat], compute)
     worse = np.asarray(((slower | fuller) & used).any(axis=0))
-    if (arrays.memory_load > arrays.compute_load).any():  # nowhere else can memory be what breaks
-        memory = arrays.memory_load[:, flat]
+    memory = arrays.memory_load[:, flat]
+    if (memory > arrays.compute_load[:, flat]).any():  # nowhere else can memory be what breaks
         held = depth * arrays.memory_load[:, deep]
         worse |= (_over(memory, held) & used).any(axis=0) & (_over(memory, compute) & used).any(axis=0)
-    result = np.zeros(arrays.num_deployments, dtype=bool)
-    result[deep] = ~worse
-    return result
+    return ~worse
 
 
 def _over(left: Floats, right: Floats) -> Bools:
