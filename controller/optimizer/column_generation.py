@@ -178,11 +178,12 @@ def _mixed_parts(space: SearchSpace) -> tuple[Floats, Floats]:
 
     The price of an error is right where the cheapest route of a type changes from one above its SLO to one below.
     """
-    load = np.maximum(space.compute, space.memory)
-    usd = np.where(space.allowed, space.route_usd + space.rent_usd * load, np.inf)
     if not space.num_deployments:
         return np.full(space.num_types, np.inf), np.zeros(space.num_types)
-    error = np.where(space.allowed, space.excess[0], 0.0)
+    load = np.maximum(space.compute, space.memory)
+    # What follows goes by types: all deployments of one stand together.
+    usd = np.ascontiguousarray(np.where(space.allowed, space.route_usd + space.rent_usd * load, np.inf))
+    error = np.ascontiguousarray(np.where(space.allowed, space.excess[0], 0.0))
     types = np.arange(space.num_types)
     span = np.where(space.allowed, usd, -np.inf).max(axis=1) - usd.min(axis=1)
     below = -error.min(axis=1)
@@ -191,9 +192,11 @@ def _mixed_parts(space: SearchSpace) -> tuple[Floats, Floats]:
         np.where((below > 0) & (span > 0), span / np.maximum(below, 1e-12), 0.0),
     )
     best, at = usd.min(axis=1), low.copy()
+    total = np.empty_like(usd)
     for _ in range(_PRICE_STEPS):
         middle = 0.5 * (low + high)
-        total = usd + middle[:, None] * error
+        np.multiply(error, middle[:, None], out=total)
+        total += usd
         cheapest = total.argmin(axis=1)
         price = total[types, cheapest]
         better = price > best
