@@ -66,7 +66,7 @@ class Reach:
             aim = _AIM * self.slice_s / max(took_s, 1e-3) if solved else 0.0
         else:
             aim = math.inf if solved else 0.0
-        change = min(max(math.sqrt(aim), 1.0 / _GROWTH), _GROWTH)
+        change = min(max(aim, 1.0 / _GROWTH), _GROWTH)
         self.size = min(max(round(self.size * change), _LEAST_SIZE), _MOST_SIZE)
 
     def learn_of_all(self, space: SearchSpace, live: Ints, took_s: float) -> None:
