@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import highspy
 import numpy as np
 
@@ -23,7 +25,7 @@ class RoutingProgram:
     linear : the program, without what it costs that the deployments are open: ``open_usd``. Replicas are what changes.
     """
 
-    def __init__(self, space: SearchSpace, at: Ints) -> None:
+    def __init__(self, space: SearchSpace, at: Ints, highs: Any = None) -> None:
         self.space, self.at = space, at
         self._i_of, self._n_of = np.nonzero(space.allowed[:, at])
         self._d_of = at[self._n_of]
@@ -57,7 +59,7 @@ class RoutingProgram:
         self._add_capacities(rows)
         rows.add_pairs(self._r[running], columns[s:u], -1.0, space.incumbent[at[running]])
         self._add_limits(rows, num_columns)
-        self.linear = LinearProgram(rows.joined().model(cost, upper), self._r)
+        self.linear = LinearProgram(rows.joined().model(cost, upper), self._r, highs)
 
     def _add_means(self, rows: Rows) -> None:
         """Add constraints 3, and 2 where that is a mean."""

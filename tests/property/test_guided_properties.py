@@ -23,6 +23,7 @@ from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.guided.takeover import takeover_usd
+from controller.optimizer.linear_program import hot_highs
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
 from controller.optimizer.routing_program import RoutingProgram
@@ -289,6 +290,23 @@ def test_a_set_program_finds_what_the_milp_of_that_set_finds(instance: Instance,
             assert state.cost_usd() == pytest.approx(outcome.state.cost_usd(), rel=1e-5, abs=1e-6)
     else:
         assert used < len(at) or not outcome.state.keeps_limits
+
+
+@FEW
+@given(fleets(), st.data())
+def test_what_a_solver_was_used_for_before_does_not_change_what_a_set_costs(
+    instance: Instance, data: st.DataObject
+) -> None:
+    space = SearchSpace.of(tightened(data, instance))
+    assume(space.num_deployments > 1)
+    highs = hot_highs()
+    for _ in range(3):
+        at, below_usd = some_set(data, space), data.draw(pick([np.inf, 1e-3, 50.0]))
+        alone = cheapest_of_set(space, at, below_usd, 10_000)
+        after_others = cheapest_of_set(space, at, below_usd, 10_000, highs)
+        assert (alone is None) == (after_others is None)
+        if alone is not None and after_others is not None:
+            assert after_others.cost_usd() == pytest.approx(alone.cost_usd(), rel=1e-6)
 
 
 @FEWER

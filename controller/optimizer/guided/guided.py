@@ -23,6 +23,7 @@ from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
+from controller.optimizer.linear_program import hot_highs
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
@@ -108,6 +109,7 @@ class Hunt:
         self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
         self.reach = Reach(total, self.neighbourhoods.first_size())
         arrays = space.instance.arrays
+        self.highs = hot_highs()
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
     def left_s(self) -> float:
@@ -191,7 +193,7 @@ class Hunt:
         if not members:
             return
         at = np.array(members, dtype=np.int64)
-        state = cheapest_of_set(search.space, at, search.best_usd, _PROGRAMS_PER_SET)
+        state = cheapest_of_set(search.space, at, search.best_usd, _PROGRAMS_PER_SET, self.highs)
         if state is not None:
             search.offer(state)
         if np.isin(members, self.candidates).all():

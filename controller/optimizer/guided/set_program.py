@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from controller.domain.arrays import Ints
@@ -13,14 +15,17 @@ from controller.optimizer.state import AllocationState
 _GAIN = 1e-6
 
 
-def cheapest_of_set(space: SearchSpace, at: Ints, below_usd: float, programs: int) -> AllocationState | None:
+def cheapest_of_set(
+    space: SearchSpace, at: Ints, below_usd: float, programs: int, highs: Any = None
+) -> AllocationState | None:
     """Return the cheapest plan below ``below_usd`` that has at least a replica of each deployment ``at`` (n,).
 
-    The deployments are of a (model, tier) pair each. None where ``programs`` solves find no such plan.
+    The deployments are of a (model, tier) pair each. None where ``programs`` solves find no such plan. ``highs`` is
+    one to use again (:class:`~controller.optimizer.linear_program.LinearProgram`).
     """
     if float(space.weights_gb[at].sum()) > space.storage_gb + 1e-6:
         return None
-    program = RoutingProgram(space, at)
+    program = RoutingProgram(space, at, highs)
     search = BranchAndBound(program.linear, np.ones(len(at)), np.maximum(space.cap[at], 1.0), looks=0)
     tree = search.minimize(below_usd - program.open_usd, Effort(_GAIN, programs))
     return None if tree.values is None else program.state(tree.values)
