@@ -94,6 +94,26 @@ def test_the_next_dive_begins_where_the_cheapest_solution_is_likely() -> None:
     assert _estimates(10.0, rises, 1) == [10.0 + 4.0 + 1.0, 10.0 + 3.0 + 1.0]
 
 
+@pytest.mark.parametrize(("unit_usd", "first"), [([1.0, 10.0], 1), ([10.0, 1.0], 0)])
+def test_where_nothing_is_known_the_dearest_number_is_rounded_first(
+    monkeypatch: pytest.MonkeyPatch, unit_usd: list[float], first: int
+) -> None:
+    rows = Rows()
+    rows.add(np.arange(2), np.arange(2), np.full(2, -1.0), np.full(2, -np.inf), np.full(2, -1.5))
+    program = LinearProgram(rows.joined().model(np.ones(2), np.full(2, 3.0)), np.arange(2))
+    solved: list[tuple[Floats, Floats]] = []
+    solve = LinearProgram.solve
+
+    def noted(self: LinearProgram, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+        solved.append((lower, upper))
+        return solve(self, lower, upper, cutoff)
+
+    monkeypatch.setattr(LinearProgram, "solve", noted)
+    BranchAndBound(program, np.zeros(2), np.full(2, 3.0), 0, np.array(unit_usd)).minimize()
+    lower, upper = solved[1]
+    assert np.flatnonzero((lower > 0) | (upper < 3)).tolist() == [first]
+
+
 def test_a_search_stops_when_it_is_told_to() -> None:
     tree = BranchAndBound(covering(), np.zeros(2), np.full(2, 3.0), 4).minimize(
         effort=Effort(should_stop=lambda: True)

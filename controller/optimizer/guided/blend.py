@@ -32,8 +32,8 @@ class Service:
 def cheapest_service(unit: Floats, excess: Floats) -> Service:
     """Return the cheapest service by one deployment, or by two whose mean is just at the limit.
 
-    With a price λ on the excess a type costs ``min_k (unit_k + λ excess_k)``, a concave function of λ, and the best
-    blend costs its maximum. Two deployments' lines meet at a λ beyond which neither can be better; as long as a third
+    With a price μ on the excess a type costs ``min_k (unit_k + μ excess_k)``, a concave function of μ, and the best
+    blend costs its maximum. Two deployments' lines meet at a μ beyond which neither can be better; as long as a third
     one is below them there, it takes the place of the one on its side of the limit.
 
     Parameters
@@ -54,7 +54,7 @@ def cheapest_service(unit: Floats, excess: Floats) -> Service:
 
 
 class _Lines:
-    """What n types cost by a price on the excess: a line for each of K deployments, ``usd + λ excess`` (K, n)."""
+    """What n types cost by a price on the excess: a line for each of K deployments, ``usd + μ excess`` (K, n)."""
 
     def __init__(self, usd: Floats, excess: Floats, low: Ints) -> None:
         self._usd, self._excess = usd, excess

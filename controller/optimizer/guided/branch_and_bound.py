@@ -76,15 +76,19 @@ class _Node:
 
 
 class _PseudoCosts:
-    """By how much the bound rose for each unit that a whole number was rounded down (0) or up (1)."""
+    """By how much the bound rose for each unit that a whole number was rounded down (0) or up (1).
 
-    def __init__(self, count: int) -> None:
-        self._sum, self._count = np.zeros((2, count)), np.zeros((2, count))
+    What is known of some says what to expect of others, in proportion to the prices ``unit_usd`` (n,) of a unit.
+    """
+
+    def __init__(self, unit_usd: Floats) -> None:
+        self._unit_usd = unit_usd
+        self._sum, self._count = np.zeros((2, len(unit_usd))), np.zeros((2, len(unit_usd)))
         self._total, self._known = [0.0, 0.0], [0, 0]
 
     def note(self, n: int, side: int, distance: float, rise: float) -> None:
         by_unit = max(rise, 0.0) / distance
-        self._total[side] += by_unit
+        self._total[side] += by_unit / float(self._unit_usd[n])
         self._known[side] += 1
         self._sum[side, n] += by_unit
         self._count[side, n] += 1.0
@@ -95,11 +99,12 @@ class _PseudoCosts:
         return result
 
     def rises(self, at: Ints, distance: Floats) -> Floats:
-        """Return (2, n) what the bound is likely to rise by; the mean of others where nothing is known."""
+        """Return (2, n) what the bound is likely to rise by; by the mean of others where nothing is known."""
         sides = zip(self._total, self._known, strict=True)
         mean = np.array([[total / known if total > 0 else 1.0] for total, known in sides])
         count = self._count[:, at]
-        rises: Floats = np.where(count > 0, self._sum[:, at] / np.maximum(count, 1.0), mean) * distance
+        by_unit = np.where(count > 0, self._sum[:, at] / np.maximum(count, 1.0), mean * self._unit_usd[at])
+        rises: Floats = by_unit * distance
         return rises
 
 
@@ -111,11 +116,19 @@ class BranchAndBound:
     program : the relaxation; all of its ``changing`` columns are to be whole numbers.
     lower, upper : (n,) their bounds.
     looks : how many columns of which nothing is known may be looked at, both ways, before a branch is chosen.
+    unit_usd : (n,) > 0, prices of a unit where they tell which numbers matter; without them all are alike.
     """
 
-    def __init__(self, program: LinearProgram, lower: Floats, upper: Floats, looks: int) -> None:
+    def __init__(
+        self,
+        program: LinearProgram,
+        lower: Floats,
+        upper: Floats,
+        looks: int,
+        unit_usd: Floats | None = None,
+    ) -> None:
         self._program, self._looks = program, looks
-        self._costs = _PseudoCosts(len(lower))
+        self._costs = _PseudoCosts(np.ones(len(lower)) if unit_usd is None else unit_usd)
         self._open = [_Node(-math.inf, 0, -math.inf, lower, upper)]
         self._values: Floats | None = None
         self._objective = self._cutoff = math.inf

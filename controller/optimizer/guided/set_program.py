@@ -13,6 +13,7 @@ from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
 _GAIN = 1e-6
+_LEAST_USD = 1e-9
 
 
 def cheapest_of_set(
@@ -26,6 +27,7 @@ def cheapest_of_set(
     if float(space.weights_gb[at].sum()) > space.storage_gb + 1e-6:
         return None
     program = RoutingProgram(space, at, highs)
-    search = BranchAndBound(program.linear, np.ones(len(at)), np.maximum(space.cap[at], 1.0), looks=0)
+    most, rent_usd = np.maximum(space.cap[at], 1.0), np.maximum(space.rent_usd[at], _LEAST_USD)
+    search = BranchAndBound(program.linear, np.ones(len(at)), most, looks=0, unit_usd=rent_usd)
     tree = search.minimize(below_usd - program.open_usd, Effort(_GAIN, programs))
     return None if tree.values is None else program.state(tree.values)
