@@ -225,6 +225,16 @@ def test_the_cheapest_blend_of_two_members_is_found_where_it_beats_the_best_one_
             assert (parts[~allowed[rows[n], i]] == 0).all()
 
 
+def test_a_blend_of_prices_far_apart_ends() -> None:
+    unit = np.array([[2.56661731e10, 2.85791025e9, 30.0], [5.38333333e3, 5.38333333e3, 7.0]])
+    excess = np.array([[-0.59998693, -0.610965465, -0.3], [1.79452845e-05, 1.79452845e-05, 0.1]])
+    service = cheapest_service(unit, excess)
+    assert service.low.tolist() == [0, 0, 0]
+    assert service.high.tolist() == [1, 1, 1]
+    part = -excess[0] / (excess[1] - excess[0])
+    assert service.usd == pytest.approx(unit[0] * (1.0 - part) + unit[1] * part, rel=1e-6)
+
+
 @FEW
 @given(fleets(), st.data(), st.integers(0, 9))
 def test_a_population_has_no_set_twice_and_its_estimates_rise_but_not_above_what_sets_cost(

@@ -65,14 +65,17 @@ class _Lines:
     def meet(self) -> None:
         """Find the two lines that meet under all others: ``low`` at or below the limit, ``high`` over it."""
         usd, excess, at = self._usd, self._excess, np.arange(len(self.low))
-        while len(at):
+        for _ in range(len(usd)):  # a line that was above has no second turn
+            if not len(at):
+                break
             low, high = of_each(usd, self.low[at]), of_each(usd, self.high[at])
             below, over = of_each(excess, self.low[at]), of_each(excess, self.high[at])
-            price = (low - high) / (over - below)
-            least = low + price * below
-            self.usd[at], self.part[at] = least, below / (below - over)
-            every = usd + price * excess
-            left = np.flatnonzero(every.min(axis=0) < least - _ROUNDING * np.abs(least))
+            part = below / (below - over)
+            least = (1.0 - part) * low + part * high
+            self.usd[at], self.part[at] = least, part
+            every = usd + (low - high) / (over - below) * excess
+            # Rounding is that of the terms, which may be far larger than their sum.
+            left = np.flatnonzero(every.min(axis=0) < least - _ROUNDING * (np.abs(low) + np.abs(high)))
             usd, excess, every = (array.take(left, axis=1) for array in (usd, excess, every))
             at, third = at[left], every.argmin(axis=0)
             is_over = of_each(excess, third) > 0
