@@ -31,14 +31,13 @@ def dominated(arrays: InstanceArrays) -> Bools:
 def _replaces(arrays: InstanceArrays, flat: Ints, deep: Ints) -> Bools:
     """Return (n,) whether each of the deployments ``flat`` (n,) can replace its ``deep`` one."""
     used, depth = arrays.fast_enough[:, deep], arrays.pp[deep]
-    compute = depth * arrays.compute_load[:, deep]
-    slower = _over(arrays.delay_s[:, flat], arrays.delay_s[:, deep])
-    fuller = _over(arrays.compute_load[:, flat], compute)
+    compute, most = arrays.compute_load[:, flat], depth * arrays.compute_load[:, deep]
+    slower, fuller = _over(arrays.delay_s[:, flat], arrays.delay_s[:, deep]), _over(compute, most)
     worse = np.asarray(((slower | fuller) & used).any(axis=0))
     memory = arrays.memory_load[:, flat]
-    if (memory > arrays.compute_load[:, flat]).any():  # nowhere else can memory be what breaks
+    if (memory > compute).any():  # nowhere else can memory be what breaks
         held = depth * arrays.memory_load[:, deep]
-        worse |= (_over(memory, held) & used).any(axis=0) & (_over(memory, compute) & used).any(axis=0)
+        worse |= (_over(memory, held) & used).any(axis=0) & (_over(memory, most) & used).any(axis=0)
     return ~worse
 
 

@@ -193,7 +193,7 @@ class Master:
             used = np.bincount(pairs, weights=self._weights, minlength=space.num_pairs)
             broken = np.flatnonzero((used > 1.0 + _CONVEXITY_ROUNDING) & (self._row_of_pair < 0))
             if not len(broken):
-                value = float(self._lp.getInfo().objective_function_value)
+                value = float(self._lp.getObjectiveValue())
                 return value, self._prices(np.array(solution.row_dual))
             for pair in broken:
                 columns = np.flatnonzero(pairs == pair) + self._first_column

@@ -41,45 +41,39 @@ def cheapest_service(unit: Floats, excess: Floats) -> Service:
     unit : (K, n) prices, barred where a type is not allowed.
     excess : (K, n) by how much each is over the mean limit; Σ excess·x <= 0 must hold.
     """
-    over_limit = excess > 0
-    alone = np.where(over_limit, BARRED, unit)
+    alone = np.where(excess > 0, BARRED, unit)
     usd, low = alone.min(axis=0), alone.argmin(axis=0)
     high, part = low.copy(), np.zeros(len(usd))
     at = np.flatnonzero((unit.min(axis=0) < usd) & (usd < BARRED))
     if len(at):
-        lines = _Lines(unit.take(at, axis=1), excess.take(at, axis=1), low[at])
-        lines.meet()
-        usd[at], low[at], high[at], part[at] = lines.usd, lines.low, lines.high, lines.part
+        blend = _cheapest_blend(unit.take(at, axis=1), excess.take(at, axis=1), low[at])
+        usd[at], low[at], high[at], part[at] = blend.usd, blend.low, blend.high, blend.part
     return Service(usd, low, high, part)
 
 
-class _Lines:
-    """What n types cost by a price on the excess: a line for each of K deployments, ``usd + μ excess`` (K, n)."""
+def _cheapest_blend(unit: Floats, excess: Floats, low: Ints) -> Service:
+    """Return the two whose lines meet under all others: ``low`` at or below the limit, ``high`` over it.
 
-    def __init__(self, usd: Floats, excess: Floats, low: Ints) -> None:
-        self._usd, self._excess = usd, excess
-        self.low, self.high = low, usd.argmin(axis=0)
-        self.usd: Floats = np.zeros(len(low))
-        self.part: Floats = np.zeros(len(low))
-
-    def meet(self) -> None:
-        """Find the two lines that meet under all others: ``low`` at or below the limit, ``high`` over it."""
-        usd, excess, at = self._usd, self._excess, np.arange(len(self.low))
-        for _ in range(len(usd)):  # a line that was above has no second turn
-            if not len(at):
-                break
-            low, high = of_each(usd, self.low[at]), of_each(usd, self.high[at])
-            below, over = of_each(excess, self.low[at]), of_each(excess, self.high[at])
-            part = below / (below - over)
-            least = (1.0 - part) * low + part * high
-            self.usd[at], self.part[at] = least, part
-            every = usd + (low - high) / (over - below) * excess
-            # Rounding is that of the terms, which may be far larger than their sum.
-            left = np.flatnonzero(every.min(axis=0) < least - _ROUNDING * (np.abs(low) + np.abs(high)))
-            usd, excess, every = (array.take(left, axis=1) for array in (usd, excess, every))
-            at, third = at[left], every.argmin(axis=0)
-            is_over = of_each(excess, third) > 0
-            self.high[at[is_over]], self.low[at[~is_over]] = third[is_over], third[~is_over]
+    Starts from the cheapest one below, ``low`` (n,), and the cheapest of all, which is over the limit.
+    """
+    high, at = unit.argmin(axis=0), np.arange(len(low))
+    usd, part = np.zeros(len(low)), np.zeros(len(low))
+    for _ in range(len(unit)):  # a line that was above has no second turn
+        if not len(at):
+            break
+        low_usd, high_usd = of_each(unit, low[at]), of_each(unit, high[at])
+        below, over = of_each(excess, low[at]), of_each(excess, high[at])
+        part[at] = below / (below - over)
+        usd[at] = (1.0 - part[at]) * low_usd + part[at] * high_usd
+        every = unit + (low_usd - high_usd) / (over - below) * excess
+        # Rounding is that of the terms, which may be far larger than their sum.
+        rounding = _ROUNDING * (np.abs(low_usd) + np.abs(high_usd))
+        left = np.flatnonzero(every.min(axis=0) < usd[at] - rounding)
+        unit, excess, every = (array.take(left, axis=1) for array in (unit, excess, every))
+        at, third = at[left], every.argmin(axis=0)
+        is_over = of_each(excess, third) > 0
+        high[at[is_over]], low[at[~is_over]] = third[is_over], third[~is_over]
+    return Service(usd, low, high, part)
 
 
 def of_each(values: Floats, row: Ints) -> Floats:
