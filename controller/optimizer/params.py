@@ -31,7 +31,7 @@ class Params:
         ends within it and this many seconds.
     """
 
-    bound_share: float = 0.4
+    bound_share: float = 0.2
     bound_rounds: int = 200
     bound_gap: float = 1e-3
     ruin_share: float = 0.75

@@ -29,7 +29,7 @@ from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
 
 _GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
-_WARM_SHARE = 0.25
+_WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
