@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from controller.domain.arrays import Ints
+from controller.domain.instance import Instance
 from controller.domain.plan import load_plan
 from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.construct.orders import fixed_orders
@@ -337,15 +338,24 @@ def test_only_milps_far_above_the_relaxation_are_tight(
     assert set(seen) == {(is_far, is_far)}
 
 
-@pytest.mark.parametrize(("name", "builds"), [("paper-s3-x10", 0), ("paper-s10-x30-tight60", 1)])
+@pytest.mark.parametrize(
+    ("instance", "expected"),
+    [
+        (shared("paper-s3-x10"), []),
+        (shared("paper-s10-x30-tight60"), ["thrifty"]),
+        (replace(shared("paper-s3-x10"), storage_gb=7.0), ["build"]),
+    ],
+    ids=["no limit has a price", "the budget has one", "another limit has one"],
+)
 def test_greedy_gives_the_first_plan_only_where_a_limit_has_a_price(
-    name: str, builds: int, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = []
-    build = Greedy.build
-    monkeypatch.setattr(Greedy, "build", lambda *args: built.append(args) or build(*args))
-    assert solve(shared(name), MaxIterations(1)).is_feasible
-    assert len(built) == builds
+    built: list[str] = []
+    build, thrifty = Greedy.build, Greedy.thrifty
+    monkeypatch.setattr(Greedy, "build", lambda *args: built.append("build") or build(*args))
+    monkeypatch.setattr(Greedy, "thrifty", lambda *args: built.append("thrifty") or thrifty(*args))
+    assert solve(instance, MaxIterations(1)).is_feasible
+    assert built == expected
 
 
 def test_greedy_gives_a_plan_where_the_relaxation_was_stopped_before_it_had_any(
@@ -355,3 +365,12 @@ def test_greedy_gives_a_plan_where_the_relaxation_was_stopped_before_it_had_any(
     result = solve(shared("paper-s10-x30-tight60"), MaxIterations(1), params=Params(bound_share=0.0))
     assert result.plan is not None
     assert result.plan.gpus > 0
+
+
+def test_a_thrifty_plan_serves_more_of_a_tight_budget() -> None:
+    space = SearchSpace.of(shared("paper-s10-x30-tight60"))
+    greedy, order = Greedy.of(space), next(fixed_orders(space.instance))
+    plain, thrifty = greedy._construct(order, 1.0, cover_first=True), greedy.thrifty()
+    assert thrifty.keeps_limits
+    assert thrifty.unmet.sum() < plain.unmet.sum()
+    assert thrifty.cost_usd() == min(thrifty.cost_usd(), plain.cost_usd(), greedy.build(order).cost_usd())

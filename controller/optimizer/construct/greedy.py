@@ -15,7 +15,8 @@ from controller.optimizer.moves.move import shed_usd_of
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import LEAST_AMOUNT, AllocationState
 
-_BUDGET_PRESSURES = (2.0, 8.0)
+HIGH_PRESSURE = 8.0
+_BUDGET_PRESSURES = (2.0, HIGH_PRESSURE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +58,20 @@ class Greedy:
         state = self._construct(order, idle_weight, cover_first)
         if not cover_first or not np.isfinite(self.space.budget_usd) or not state.unmet.any():
             return state
-        thrifty = self._by_worth()
         for pressure in _BUDGET_PRESSURES:
-            dear = Greedy.of(under_pressure(self.space, pressure))
-            shares = dear._construct(thrifty, idle_weight, cover_first).shares
-            other = AllocationState.of_shares(self.space, shares)
+            other = self.thrifty(pressure, idle_weight)
             if other.keeps_limits and other.cost_usd() < state.cost_usd():
                 state = other
         return state
+
+    def thrifty(self, pressure: float = HIGH_PRESSURE, idle_weight: float = 1.0) -> AllocationState:
+        """Build a plan with budgeted dollars that count ``1 + pressure`` times, types by their worth for such a dollar.
+
+        Whether it keeps all limits is to be asked: those of the space under pressure are within rounding of these.
+        """
+        dear = Greedy.of(under_pressure(self.space, pressure))
+        shares = dear._construct(self._by_worth(), idle_weight, cover_first=True).shares
+        return AllocationState.of_shares(self.space, shares)
 
     def _by_worth(self) -> list[int]:
         """Return the types by the penalty that a dollar of rent saves at most, the greatest first."""

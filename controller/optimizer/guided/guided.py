@@ -16,6 +16,7 @@ import numpy as np
 
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.gh import gh
+from controller.optimizer.construct.greedy import Greedy
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods
 from controller.optimizer.guided.open_set import OpenSets
@@ -57,7 +58,7 @@ def guided(search: Search) -> None:
     relaxation = _relaxation(search)
     if may_build and relaxation.prices.are_of_limits:
         # There may be no room for all of what the relaxation uses parts of.
-        gh(search)
+        _build(search, relaxation)
     hunt = Hunt(search, relaxation)
     hunt.begin()
     if may_build and (search.best is None or not len(search.best.open)):
@@ -65,6 +66,14 @@ def guided(search: Search) -> None:
         gh(search)
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.go_on()
+
+
+def _build(search: Search, relaxation: Relaxation) -> None:
+    """Build a plan greedily: at once a thrifty one where it is known that the budget binds."""
+    if relaxation.prices.budget:
+        search.offer(Greedy.of(search.space).thrifty())
+    else:
+        gh(search)
 
 
 def _relaxation(search: Search) -> Relaxation:
