@@ -11,7 +11,7 @@ import pytest
 from controller.domain.arrays import Ints
 from controller.domain.instance import Instance
 from controller.domain.plan import load_plan
-from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.greedy import Greedy, thrifty
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
 from controller.optimizer.guided.branch_and_bound import TO_THE_END, Effort
@@ -351,9 +351,9 @@ def test_greedy_gives_the_first_plan_only_where_a_limit_has_a_price(
     instance: Instance, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[str] = []
-    build, thrifty = Greedy.build, Greedy.thrifty
+    build = Greedy.build
     monkeypatch.setattr(Greedy, "build", lambda *args: built.append("build") or build(*args))
-    monkeypatch.setattr(Greedy, "thrifty", lambda *args: built.append("thrifty") or thrifty(*args))
+    monkeypatch.setattr(guided, "thrifty", lambda space: built.append("thrifty") or thrifty(space))
     assert solve(instance, MaxIterations(1)).is_feasible
     assert built == expected
 
@@ -370,7 +370,7 @@ def test_greedy_gives_a_plan_where_the_relaxation_was_stopped_before_it_had_any(
 def test_a_thrifty_plan_serves_more_of_a_tight_budget() -> None:
     space = SearchSpace.of(shared("paper-s10-x30-tight60"))
     greedy, order = Greedy.of(space), next(fixed_orders(space.instance))
-    plain, thrifty = greedy._construct(order, 1.0, cover_first=True), greedy.thrifty()
-    assert thrifty.keeps_limits
-    assert thrifty.unmet.sum() < plain.unmet.sum()
-    assert thrifty.cost_usd() == min(thrifty.cost_usd(), plain.cost_usd(), greedy.build(order).cost_usd())
+    plain, saving = greedy.construct(order, 1.0, cover_first=True), thrifty(space)
+    assert saving.keeps_limits
+    assert saving.unmet.sum() < plain.unmet.sum()
+    assert saving.cost_usd() == min(saving.cost_usd(), plain.cost_usd(), greedy.build(order).cost_usd())

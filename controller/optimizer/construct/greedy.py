@@ -55,34 +55,17 @@ class Greedy:
         idle_weight : see :func:`~controller.optimizer.construct.ranking.best_offer`.
         cover_first : whether the first phase is done at all.
         """
-        state = self._construct(order, idle_weight, cover_first)
+        state = self.construct(order, idle_weight, cover_first)
         if not cover_first or not np.isfinite(self.space.budget_usd) or not state.unmet.any():
             return state
         for pressure in _BUDGET_PRESSURES:
-            other = self.thrifty(pressure, idle_weight)
+            other = thrifty(self.space, pressure, idle_weight)
             if other.keeps_limits and other.cost_usd() < state.cost_usd():
                 state = other
         return state
 
-    def thrifty(self, pressure: float = HIGH_PRESSURE, idle_weight: float = 1.0) -> AllocationState:
-        """Build a plan with budgeted dollars that count ``1 + pressure`` times, types by their worth for such a dollar.
-
-        Whether it keeps all limits is to be asked: those of the space under pressure are within rounding of these.
-        """
-        dear = Greedy.of(under_pressure(self.space, pressure))
-        shares = dear._construct(self._by_worth(), idle_weight, cover_first=True).shares
-        return AllocationState.of_shares(self.space, shares)
-
-    def _by_worth(self) -> list[int]:
-        """Return the types by the penalty that a dollar of rent saves at most, the greatest first."""
-        space = self.space
-        load = np.maximum(space.compute, space.memory)
-        rent_usd = np.where(space.allowed, space.rent_usd * load, np.inf).min(axis=1, initial=np.inf)
-        penalty_usd = space.unmet_usd + space.shortfall_usd * (1.0 - space.max_unmet)
-        worth = np.divide(penalty_usd, rent_usd, out=np.full_like(rent_usd, np.inf), where=rent_usd > 0)
-        return [int(i) for i in np.argsort(-worth, kind="stable")]
-
-    def _construct(self, order: Sequence[int], idle_weight: float, cover_first: bool) -> AllocationState:
+    def construct(self, order: Sequence[int], idle_weight: float, cover_first: bool) -> AllocationState:
+        """Build a plan in one pass, as dear as the space has it; parameters are those of :meth:`build`."""
         state = AllocationState(self.space)
         if cover_first:
             self._cover(state, order)
@@ -134,6 +117,25 @@ class Greedy:
         """Return the penalty that serving ``amount`` of type i saves, per whole demand."""
         unmet, space = float(state.unmet[i]), state.space
         return (shed_usd_of(space, i, unmet) - shed_usd_of(space, i, max(unmet - amount, 0.0))) / amount
+
+
+def thrifty(space: SearchSpace, pressure: float = HIGH_PRESSURE, idle_weight: float = 1.0) -> AllocationState:
+    """Build a plan with budgeted dollars that count ``1 + pressure`` times, types by their worth for such a dollar.
+
+    It keeps the limits of the space under pressure, which are within rounding of this one's: ask for these.
+    """
+    dear = Greedy.of(under_pressure(space, pressure))
+    shares = dear.construct(_by_worth(space), idle_weight, cover_first=True).shares
+    return AllocationState.of_shares(space, shares)
+
+
+def _by_worth(space: SearchSpace) -> list[int]:
+    """Return the types by the penalty that a dollar of rent saves at most, the greatest first."""
+    load = np.maximum(space.compute, space.memory)
+    rent_usd = np.where(space.allowed, space.rent_usd * load, np.inf).min(axis=1, initial=np.inf)
+    penalty_usd = space.unmet_usd + space.shortfall_usd * (1.0 - space.max_unmet)
+    worth = np.divide(penalty_usd, rent_usd, out=np.full_like(rent_usd, np.inf), where=rent_usd > 0)
+    return [int(i) for i in np.argsort(-worth, kind="stable")]
 
 
 def under_pressure(space: SearchSpace, pressure: float) -> SearchSpace:

@@ -16,7 +16,7 @@ import numpy as np
 
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.gh import gh
-from controller.optimizer.construct.greedy import Greedy
+from controller.optimizer.construct.greedy import thrifty
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods
 from controller.optimizer.guided.open_set import OpenSets
@@ -71,7 +71,7 @@ def guided(search: Search) -> None:
 def _build(search: Search, relaxation: Relaxation) -> None:
     """Build a plan greedily: at once a thrifty one where it is known that the budget binds."""
     if relaxation.prices.budget:
-        search.offer(Greedy.of(search.space).thrifty())
+        search.offer(thrifty(search.space))
     else:
         gh(search)
 
