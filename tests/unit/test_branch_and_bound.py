@@ -10,6 +10,7 @@ import pytest
 from controller.domain.arrays import Floats
 from controller.errors import SolverCrashError
 from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort, _estimates
+from controller.optimizer.guided.openings import Openings
 from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 
@@ -49,6 +50,18 @@ class Crashing(LinearProgram):
         self.left -= 1
         if self.left < 0:
             raise SolverCrashError("HiGHS left a linear program kUnknown")
+        return super().solve(lower, upper, cutoff)
+
+
+class Counted(LinearProgram):
+    """It counts how often it is solved."""
+
+    def __init__(self, program: LinearProgram) -> None:
+        self.__dict__.update(program.__dict__)
+        self.solved = 0
+
+    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+        self.solved += 1
         return super().solve(lower, upper, cutoff)
 
 
@@ -120,3 +133,48 @@ def test_a_search_stops_when_it_is_told_to() -> None:
     )
     assert (tree.solved, tree.values) == (False, None)
     assert tree.bound == -math.inf
+
+
+def test_all_that_a_solution_opens_is_charged_without_another_branch() -> None:
+    program = Counted(covering())
+    nothing = np.zeros(0, dtype=np.int64)
+    openings = Openings(np.array([0.5, 0.25]), nothing, nothing)
+    tree = BranchAndBound(program, np.array([2.0, 1.0]), np.full(2, 3.0), 0, openings=openings).minimize()
+    assert tree.objective == pytest.approx(8.75)
+    assert program.solved == 1
+
+
+def test_the_dearer_one_may_be_worth_opening_where_the_cheaper_one_is_not() -> None:
+    rows = Rows()
+    at_least_one = np.full(4, -1.0)
+    rows.add(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 3]), at_least_one, np.full(2, -np.inf), -np.ones(2))
+    cost = np.array([1.0, 1.0, 10.0, 2.5])  # of a and b, and of doing without each
+    program = LinearProgram(rows.joined().model(cost, np.ones(4)), np.arange(2))
+    nothing = np.zeros(0, dtype=np.int64)
+    openings = Openings(np.array([4.0, 2.0]), nothing, nothing)
+    tree = BranchAndBound(program, np.zeros(2), np.ones(2), 0, openings=openings).minimize()
+    assert tree.objective == pytest.approx(7.5)
+    assert tree.values is not None
+    assert tree.values[:2].tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_what_a_flag_says_of_its_count_is_known_without_a_row() -> None:
+    openings = Openings(np.zeros(4), np.array([2, 3]), np.array([0, 1]))
+    less, more = np.array([3.0, 3.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0, 0.0])
+    openings.settle(2, less, more)
+    assert more.tolist() == [1.0, 0.0, 1.0, 0.0]
+    openings.settle(3, less, more)
+    assert less.tolist() == [3.0, 0.0, 1.0, 0.0]
+    less, more = np.array([0.0, 3.0, 1.0, 1.0]), np.array([0.0, 2.0, 0.0, 0.0])
+    openings.settle(0, less, more)
+    openings.settle(1, less, more)
+    assert (less.tolist(), more.tolist()) == ([0.0, 3.0, 0.0, 1.0], [0.0, 2.0, 0.0, 1.0])
+
+
+def test_a_count_between_zero_and_one_is_the_same_branch_as_its_flag() -> None:
+    openings = Openings(np.zeros(4), np.array([2, 3]), np.array([0, 1]))
+    fractions = np.array([True, True, True, True])
+    whole = np.array([0.5, 1.5, 0.2, 0.6])
+    assert openings.distinct(fractions, whole).tolist() == [True, True, False, True]
+    fractions[0] = False
+    assert openings.distinct(fractions, whole).tolist() == [False, True, True, True]

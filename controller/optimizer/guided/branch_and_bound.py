@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
+from controller.domain.arrays import Floats, Ints
 from controller.errors import SolverCrashError
+from controller.optimizer.guided.openings import Openings
+from controller.optimizer.guided.pseudo_costs import PseudoCosts
 from controller.optimizer.linear_program import LinearProgram
 
 _WHOLE, _EXACT = 1e-6, 1e-9
@@ -75,39 +77,6 @@ class _Node:
     """Column, side (0 down, 1 up), and how far its value was from there; None where this side was looked at before."""
 
 
-class _PseudoCosts:
-    """By how much the bound rose for each unit that a whole number was rounded down (0) or up (1).
-
-    What is known of some says what to expect of others, in proportion to the prices ``unit_usd`` (n,) of a unit.
-    """
-
-    def __init__(self, unit_usd: Floats) -> None:
-        self._unit_usd = unit_usd
-        self._sum, self._count = np.zeros((2, len(unit_usd))), np.zeros((2, len(unit_usd)))
-        self._total, self._known = [0.0, 0.0], [0, 0]
-
-    def note(self, n: int, side: int, distance: float, rise: float) -> None:
-        by_unit = max(rise, 0.0) / distance
-        self._total[side] += by_unit / float(self._unit_usd[n])
-        self._known[side] += 1
-        self._sum[side, n] += by_unit
-        self._count[side, n] += 1.0
-
-    def unknown(self, at: Ints) -> Bools:
-        """Whether one of the sides has not been seen yet."""
-        result: Bools = (self._count[:, at] == 0).any(axis=0)
-        return result
-
-    def rises(self, at: Ints, distance: Floats) -> Floats:
-        """Return (2, n) what the bound is likely to rise by; by the mean of others where nothing is known."""
-        sides = zip(self._total, self._known, strict=True)
-        mean = np.array([[total / known if total > 0 else 1.0] for total, known in sides])
-        count = self._count[:, at]
-        by_unit = np.where(count > 0, self._sum[:, at] / np.maximum(count, 1.0), mean * self._unit_usd[at])
-        rises: Floats = by_unit * distance
-        return rises
-
-
 class BranchAndBound:
     """Minimizes a program over whole numbers.
 
@@ -117,6 +86,7 @@ class BranchAndBound:
     lower, upper : (n,) their bounds.
     looks : how many columns of which nothing is known may be looked at, both ways, before a branch is chosen.
     unit_usd : (n,) > 0, prices of a unit where they tell which numbers matter; without them all are alike.
+    openings : what opening costs beside the program's objective, and which numbers say the same.
     """
 
     def __init__(
@@ -126,9 +96,11 @@ class BranchAndBound:
         upper: Floats,
         looks: int,
         unit_usd: Floats | None = None,
+        openings: Openings | None = None,
     ) -> None:
         self._program, self._looks = program, looks
-        self._costs = _PseudoCosts(np.ones(len(lower)) if unit_usd is None else unit_usd)
+        self._openings = Openings.none(len(lower)) if openings is None else openings
+        self._costs = PseudoCosts(np.ones(len(lower)) if unit_usd is None else unit_usd)
         self._open = [_Node(-math.inf, 0, -math.inf, lower, upper)]
         self._values: Floats | None = None
         self._objective = self._cutoff = math.inf
@@ -158,7 +130,7 @@ class BranchAndBound:
     def _descend(self, node: _Node) -> _Node | None:
         """Solve a node; return the side of its branch to go on with, or None where the dive ends."""
         lower, upper = node.lower, node.upper
-        bound = self._program.solve(lower, upper, self._cutoff)
+        bound = self._bound(lower, upper)
         if node.branch is not None:
             self._costs.note(*node.branch, min(bound, self._cutoff) - node.bound)
         if bound >= self._cutoff:
@@ -167,22 +139,46 @@ class BranchAndBound:
         # Solvers mean bounds within rounding.
         whole = np.minimum(np.maximum(values[self._program.changing], lower), upper)
         away = np.abs(whole - np.rint(whole))
-        at = np.flatnonzero(away > _WHOLE)
+        at = np.flatnonzero(self._openings.distinct(away > _WHOLE, whole))
         if not len(at):
             at = np.flatnonzero(away > _EXACT)
-            self._take(values, bound, np.rint(whole), exact=not len(at))
+            left = self._openings.uncharged(np.rint(whole), lower)
+            self._take(values, bound + sum(usd for _, usd in left), np.rint(whole), exact=not len(at))
             if bound >= self._cutoff:
+                return None
+            if not len(at):
+                self._open_without(left, bound, lower, upper)
                 return None
         lower, upper = self._fixed(reduced[self._program.changing], self._cutoff - bound, lower, upper)
         return self._branch(bound, whole, at, lower, upper)
 
+    def _bound(self, lower: Floats, upper: Floats) -> float:
+        """Return what no solution within these bounds is below; inf where that is the cutoff."""
+        charged_usd = self._openings.charged_usd(lower)
+        return self._program.solve(lower, upper, self._cutoff - charged_usd) + charged_usd
+
+    def _open_without(
+        self, opened: list[tuple[int, float]], bound: float, lower: Floats, upper: Floats
+    ) -> None:
+        """Open what is left beside the solution that is the best one with all of ``opened``: nodes without the next."""
+        for n, usd in opened:
+            less = upper.copy()
+            less[n] = 0.0
+            heapq.heappush(self._open, _Node(bound, -2 * self._nodes, bound, lower, less))
+            lower = lower.copy()
+            lower[n] = 1.0
+            bound += usd
+            if bound >= self._cutoff:
+                return
+
     def _take(self, values: Floats, objective: float, whole: Floats, *, exact: bool) -> None:
         """Keep a solution; where its whole numbers are a little off, the one with the numbers that they are near."""
         if not exact:
-            objective = self._program.solve(whole, whole)
-            if objective >= self._cutoff:
-                return
-            values, _ = self._program.solution()
+            objective = self._bound(whole, whole)
+            if objective < self._cutoff:
+                values, _ = self._program.solution()
+        if objective >= self._cutoff:
+            return
         self._values, self._objective, self._cutoff = values, objective, objective * (1.0 - self._gap)
 
     @staticmethod
@@ -207,8 +203,8 @@ class BranchAndBound:
         looked: set[int] = set()
         for k in self._worth_a_look(at, rises, bound):
             n = int(at[k])
-            sides = _sides(n, whole, lower, upper)
-            bounds = [self._program.solve(*side, self._cutoff) for side in sides]
+            sides = self._sides(n, whole, lower, upper)
+            bounds = [self._bound(*side) for side in sides]
             for side, usd in enumerate(bounds):
                 rises[side, k] = max(min(usd, self._cutoff) - bound, 0.0)
                 self._costs.note(n, side, distance[side, k], rises[side, k])
@@ -221,13 +217,22 @@ class BranchAndBound:
         k = int(np.argmax(_score(rises, bound)))
         estimates = _estimates(bound, rises, k)
         nodes = []
-        for side, bounds_of_side in enumerate(_sides(int(at[k]), whole, lower, upper)):
+        for side, bounds_of_side in enumerate(self._sides(int(at[k]), whole, lower, upper)):
             branch = None if k in looked else (int(at[k]), side, float(distance[side, k]))
             usd = bound + float(rises[side, k]) if k in looked else bound
             nodes.append(_Node(estimates[side], -2 * self._nodes - side, usd, *bounds_of_side, branch))
         near = int(rises[1, k] < rises[0, k]) if k in looked else int(down[k] > 0.5)
         heapq.heappush(self._open, nodes[1 - near])
         return nodes[near]
+
+    def _sides(
+        self, n: int, whole: Floats, lower: Floats, upper: Floats
+    ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+        """Return the bounds with number n rounded down, and with it rounded up."""
+        less, more = upper.copy(), lower.copy()
+        less[n], more[n] = np.floor(whole[n]), np.ceil(whole[n])
+        self._openings.settle(n, less, more)
+        return (lower, less), (more, upper)
 
     def _worth_a_look(self, at: Ints, rises: Floats, bound: float) -> list[int]:
         """Return the places in ``at`` of the most promising columns of which nothing is known."""
@@ -236,13 +241,6 @@ class BranchAndBound:
         order = np.argsort(-_score(rises, bound), kind="stable")
         worth: list[int] = order[self._costs.unknown(at[order])][: self._looks].tolist()
         return worth
-
-
-def _sides(n: int, whole: Floats, lower: Floats, upper: Floats) -> tuple[tuple[Floats, Floats], ...]:
-    """Return the bounds with number n rounded down, and with it rounded up."""
-    less, more = upper.copy(), lower.copy()
-    less[n], more[n] = np.floor(whole[n]), np.ceil(whole[n])
-    return (lower, less), (more, upper)
 
 
 def _estimates(bound: float, rises: Floats, k: int) -> list[float]:

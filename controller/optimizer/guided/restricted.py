@@ -1,11 +1,12 @@
 """The allocation problem over a few deployments, as a small MILP in arrays.
 
-Variables, in this order: shares x of allowed routes, w (one for each deployment), r where more than one replica may
-run, starts s where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most,
-w is r. Rows are those of docs/mathematics.md, those left out that cannot bind. Rows ``x <= w`` say nothing of whole
-numbers that capacity does not say, but make the relaxation far tighter, and of hundreds a few dozen do so. Where the
-start is far from the bound, those are added that the relaxation breaks; elsewhere nodes without them, more of them, but
-cheaper ones, are sooner at the end.
+Variables, in this order: shares x of allowed routes, r (one for each deployment), w where a row asks for it, starts s
+where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most, w is r. Where
+no limit and no other configuration asks whether a deployment is open, there is no w; branch and bound adds what that
+costs (:mod:`~controller.optimizer.guided.openings`). Rows are those of docs/mathematics.md, those left out that cannot
+bind. Rows ``x <= r`` say nothing of whole numbers that capacity does not say, but make the relaxation far tighter, and
+of hundreds a few dozen do so. Where the start is far from the bound, those are added that the relaxation breaks;
+elsewhere nodes without them, more of them, but cheaper ones, are sooner at the end.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Bools, Floats, Ints
 from controller.errors import SolverCrashError
 from controller.optimizer.guided.branch_and_bound import TO_THE_END, BranchAndBound, Effort
+from controller.optimizer.guided.openings import Openings
 from controller.optimizer.linear_program import LinearProgram
 from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
@@ -51,7 +53,7 @@ class RestrictedMilp:
     Parameters
     ----------
     at : (n,) the deployments, each once.
-    tight : whether to have the rows ``x <= w`` that the relaxation breaks.
+    tight : whether to have the rows ``x <= r`` that the relaxation breaks.
     """
 
     def __init__(self, space: SearchSpace, at: Ints, *, tight: bool = False) -> None:
@@ -59,15 +61,14 @@ class RestrictedMilp:
         self._n_of, self._i_of = np.nonzero(space.allowed[:, at].T)
         self._d_of = at[self._n_of]
         num_x, num, types = len(self._n_of), len(at), space.num_types
-        cap = space.cap[at]
-        many = np.flatnonzero(cap > 1)
         running = np.flatnonzero((space.incumbent[at] > 0) & (space.start_usd[at] > 0))
+        flagged = np.flatnonzero((space.cap[at] > 1) & self._asks_for_w())
         self._x = np.arange(num_x)
-        self._w = num_x + np.arange(num)
-        self._r = self._w.copy()
-        self._r[many] = num_x + num + np.arange(len(many))
-        self._many, self._running = many, running
-        first = num_x + num + len(many)
+        self._r = num_x + np.arange(num)
+        self._w = self._r.copy()
+        self._w[flagged] = num_x + num + np.arange(len(flagged))
+        self._flagged, self._running = flagged, running
+        first = num_x + num + len(flagged)
         self._s = first + np.arange(len(running))
         first += len(running)
         self._u = first + np.arange(types)
@@ -83,10 +84,28 @@ class RestrictedMilp:
         except SolverCrashError:
             return Outcome(None, -math.inf, solved=False)
         numbers = program.changing
-        search = BranchAndBound(program, np.zeros(len(numbers)), upper[numbers], _LOOKS)
+        search = BranchAndBound(
+            program, np.zeros(len(numbers)), upper[numbers], _LOOKS, openings=self._openings()
+        )
         tree = search.minimize(math.inf if start is None else start.cost_usd(), effort)
         state = None if tree.values is None else self._state(tree.values)
         return Outcome(state, tree.bound if math.isfinite(tree.bound) else -math.inf, tree.solved)
+
+    def _asks_for_w(self) -> Bools:
+        """Return (n,) whether a row asks if a deployment is open: one of a limit, or of its pair."""
+        space, pair = self._space, self._space.pair[self._at]
+        has_limit = np.isfinite(space.budget_usd) or np.isfinite(space.storage_gb)
+        shares_pair = np.bincount(pair, minlength=space.num_pairs)[pair] > 1
+        result: Bools = shares_pair | has_limit
+        return result
+
+    def _openings(self) -> Openings:
+        """Return what opening costs where that is in no column, and which whole numbers say the same."""
+        num, flagged = len(self._at), self._flagged
+        once_usd = np.zeros(num + len(flagged))
+        once_usd[:num] = np.where(self._space.cap[self._at] > 1, self._space.open_usd[self._at], 0.0)
+        once_usd[flagged] = 0.0
+        return Openings(once_usd, num + np.arange(len(flagged)), flagged)
 
     def _add_demand(self, rows: Rows) -> None:
         """Add constraints 1, and 2 where the delay SLO is a mean, and 3."""
@@ -102,11 +121,11 @@ class RestrictedMilp:
             rows.add_some(np.flatnonzero(breaks), i_of, self._x, value, 0.0)
 
     def _add_capacity(self, rows: Rows) -> None:
-        """Add constraints 4 and 5, what ties w to r and to x, and the starts."""
+        """Add constraints 4 and 5, what ties r to w and to x, and the starts."""
         space, at = self._space, self._at
-        n_of, many, running = self._n_of, self._many, self._running
+        n_of, flagged, running = self._n_of, self._flagged, self._running
         small = np.flatnonzero(space.compute[self._i_of, self._d_of] < _LEAST_LOAD)
-        rows.add_pairs(self._x[small], self._w[n_of[small]], -1.0)
+        rows.add_pairs(self._x[small], self._r[n_of[small]], -1.0)
         owners, columns = np.concatenate([n_of, np.arange(len(at))]), np.concatenate([self._x, self._r])
         allowed, compute, memory = space.allowed[:, at].T, space.compute[:, at].T, space.memory[:, at].T
         every = np.ones(len(at), dtype=bool)
@@ -116,8 +135,7 @@ class RestrictedMilp:
         for load, binds in ((compute, every), (memory, memory_binds)):
             values = np.concatenate([load[n_of, self._i_of], np.full(len(at), -1.0)])
             rows.add_some(np.flatnonzero(binds), owners, columns, values, 0.0)
-        rows.add_pairs(self._r[many], self._w[many], -space.cap[at[many]])
-        rows.add_pairs(self._w[many], self._r[many], -1.0)
+        rows.add_pairs(self._r[flagged], self._w[flagged], -space.cap[at[flagged]])
         rows.add_pairs(self._r[running], self._s, -1.0, space.incumbent[at[running]])
 
     def _add_limits(self, rows: Rows) -> None:
@@ -147,7 +165,6 @@ class RestrictedMilp:
         """Return (columns,) the most of each variable."""
         upper = np.ones(self._num_columns)
         upper[self._r] = self._space.cap[self._at]
-        upper[self._w] = np.minimum(upper[self._w], 1.0)
         upper[self._s], upper[self._u] = np.inf, self._space.max_unmet
         return upper
 
@@ -156,7 +173,8 @@ class RestrictedMilp:
         space, at = self._space, self._at
         cost = np.zeros(self._num_columns)
         cost[self._x] = space.route_usd[self._i_of, self._d_of]
-        cost[self._w] = space.open_usd[at]
+        is_charged = (self._w != self._r) | (space.cap[at] <= 1)
+        cost[self._w] = np.where(is_charged, space.open_usd[at], 0.0)
         starts = space.start_usd[at].copy()
         starts[self._running] = 0.0
         cost[self._r] += space.rent_usd[at] + starts
@@ -166,24 +184,24 @@ class RestrictedMilp:
         return cost
 
     def _program(self, upper: Floats) -> LinearProgram:
-        """Return the relaxation, if it is to be tight with those rows ``x <= w`` that its solutions have broken."""
+        """Return the relaxation, if it is to be tight with those rows ``x <= r`` that its solutions have broken."""
         rows = Rows()
         self._add_demand(rows)
         self._add_capacity(rows)
         self._add_limits(rows)
         numbers = np.unique(np.concatenate([self._w, self._r]))
         program = LinearProgram(rows.joined().model(self._costs(), upper), numbers)
-        w_of = self._w[self._n_of]
+        r_of = self._r[self._n_of]
         is_row = np.zeros(len(self._x), dtype=bool)
         for _ in range(_ROUNDS if self._tight else 0):
             if math.isinf(program.solve(np.zeros(len(numbers)), upper[numbers])):
                 break
             values, _ = program.solution()
-            broken = np.flatnonzero((values[self._x] > values[w_of] + _VIOLATED) & ~is_row)
+            broken = np.flatnonzero((values[self._x] > values[r_of] + _VIOLATED) & ~is_row)
             if not len(broken):
                 break
             is_row[broken] = True
-            program.add_no_more_than(self._x[broken], w_of[broken])
+            program.add_no_more_than(self._x[broken], r_of[broken])
         return program
 
     def _state(self, values: Floats) -> AllocationState:
