@@ -31,6 +31,7 @@ from controller.optimizer.guided import branch_and_bound, estimate, guided, neig
 from controller.optimizer.guided.blend import BARRED, Service, cheapest_service
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
 from controller.optimizer.guided.open_set import OpenSets
+from controller.optimizer.guided.openings import Openings
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import RestrictedMilp
@@ -39,6 +40,7 @@ from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.result import Result
+from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
 from tests.benchmarks.families import instance_of
 from tests.benchmarks.measure import moved, of_a_tick, timed
@@ -99,11 +101,17 @@ def _tight(milp: type[RestrictedMilp], space: SearchSpace, at: Ints, **_: bool) 
     return milp(space, at, tight=True)
 
 
+def _with_flags_of_counts(milp: RestrictedMilp, rows: Rows) -> None:
+    add_capacity(milp, rows)
+    rows.add_pairs(milp._w[milp._flagged], milp._r[milp._flagged], -1.0)
+
+
 def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
 settle = Population.settle
+add_capacity = RestrictedMilp._add_capacity
 solve = LinearProgram.solve
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
@@ -128,8 +136,13 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         ),
         "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
-        "rows x <= w far from it": ((restricted, "_ROUNDS", 0),),
+        "rows x <= r far from it": ((restricted, "_ROUNDS", 0),),
         "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
+        "opening left to branch and bound": (
+            (RestrictedMilp, "_asks_for_w", lambda milp: np.ones(len(milp._at), dtype=bool)),
+            (RestrictedMilp, "_openings", lambda milp: Openings.none(len(milp._at) + len(milp._flagged))),
+            (RestrictedMilp, "_add_capacity", _with_flags_of_counts),
+        ),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
         "open nodes by likely cost": (
             (branch_and_bound, "_estimates", lambda bound, rises, k: (bound + rises[:, k]).tolist()),
