@@ -113,6 +113,8 @@ def warm(instance: Instance, seeds: Sequence[int], long_s: float) -> dict[str, A
                 for tick, usd, seed in zip(ticks, long_usd, seeds, strict=True)
             ]
             row[f"{spread:.0%}, {limit_s:g} s"] = statistics.fmean(over)
+            if len(seeds) > 1:
+                row[f"worst {spread:.0%}, {limit_s:g} s"] = max(over)
     return row
 
 
