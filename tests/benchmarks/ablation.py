@@ -140,7 +140,11 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
         "opening left to branch and bound": (
             (RestrictedMilp, "_asks_for_w", lambda milp: np.ones(len(milp._at), dtype=bool)),
-            (RestrictedMilp, "_openings", lambda milp: Openings.none(len(milp._at) + len(milp._flagged))),
+            (
+                RestrictedMilp,
+                "_openings",
+                lambda milp: Openings(np.zeros(len(milp._at) + len(milp._flagged))),
+            ),
             (RestrictedMilp, "_add_capacity", _with_flags_of_counts),
         ),
         "looks at both sides": ((restricted, "_LOOKS", 0),),

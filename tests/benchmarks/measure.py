@@ -34,7 +34,7 @@ from controller.optimizer.stop import MaxRuntime
 from tests.benchmarks.families import instance_of
 
 ROOT = Path(__file__).parents[2]
-HIGHS_GB = 8
+HIGHS_GB, _OUT_OF_MEMORY = 8, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ def whole_milp(instance: Instance, limit_s: float) -> WholeMilp:
         while True:
             found.append(reader.recv())
     process.join()
+    if process.exitcode not in (0, _OUT_OF_MEMORY):
+        raise RuntimeError(f"HiGHS on all of {instance.name} ended with exit code {process.exitcode}")
     return WholeMilp(tuple(found), ended=process.exitcode == 0)
 
 
@@ -109,7 +111,7 @@ def _whole_milp(writer: Connection, data: dict[str, Any], limit_s: float) -> Non
             improved=lambda usd: writer.send((time.process_time() - began_s, usd)),
         )
     except MemoryError:
-        sys.exit(1)
+        sys.exit(_OUT_OF_MEMORY)
 
 
 def of_a_tick(instance: Instance) -> Instance:

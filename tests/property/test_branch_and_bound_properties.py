@@ -100,6 +100,16 @@ def at_once(seed: int, whole: int) -> Floats:
     return np.where(random.random(whole) < 0.3, 0.0, random.uniform(0.0, 3.0, whole))
 
 
+def with_prices_of_opening(
+    seed: int, whole: int, parts: int, looks: int
+) -> tuple[LinearProgram, BranchAndBound, Floats]:
+    """Return a program, a search of it that has prices of opening beside it, and these (whole,)."""
+    program, upper = covering(seed, whole, parts)
+    open_usd = at_once(seed, whole)
+    search = BranchAndBound(program, np.zeros(whole), upper, looks, openings=Openings(open_usd))
+    return program, search, open_usd
+
+
 def cheapest_with(open_usd: Floats, program: LinearProgram) -> float:
     """Return the least objective over all combinations of whole numbers, what those cost that are not 0 included."""
     choices = np.array(list(itertools.product(range(int(MOST) + 1), repeat=len(open_usd))), dtype=float)
@@ -110,12 +120,9 @@ def cheapest_with(open_usd: Floats, program: LinearProgram) -> float:
 def test_what_opening_costs_beside_the_program_is_part_of_the_optimum(
     seed: int, whole: int, parts: int, looks: int
 ) -> None:
-    program, upper = covering(seed, whole, parts)
-    open_usd = at_once(seed, whole)
+    program, search, open_usd = with_prices_of_opening(seed, whole, parts, looks)
     optimum = cheapest_with(open_usd, program)
-    nothing = np.zeros(0, dtype=np.int64)
-    openings = Openings(open_usd, nothing, nothing)
-    tree = BranchAndBound(program, np.zeros(whole), upper, looks, openings=openings).minimize()
+    tree = search.minimize()
     assert tree.solved
     assert tree.values is not None
     assert tree.objective == pytest.approx(optimum, rel=1e-7)
@@ -128,12 +135,8 @@ def test_what_opening_costs_beside_the_program_is_part_of_the_optimum(
 def test_a_search_with_prices_of_opening_that_is_cut_off_has_a_bound_below_the_optimum(
     seed: int, whole: int, parts: int, nodes: int, part: float
 ) -> None:
-    program, upper = covering(seed, whole, parts)
-    open_usd = at_once(seed, whole)
+    program, search, open_usd = with_prices_of_opening(seed, whole, parts, looks=1)
     optimum = cheapest_with(open_usd, program)
-    nothing = np.zeros(0, dtype=np.int64)
-    openings = Openings(open_usd, nothing, nothing)
-    search = BranchAndBound(program, np.zeros(whole), upper, 1, openings=openings)
     tree = search.minimize(part * optimum, Effort(nodes=nodes))
     assert tree.bound <= max(optimum, part * optimum) * (1 + 1e-7)
     if tree.values is not None:

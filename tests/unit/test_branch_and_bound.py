@@ -137,8 +137,7 @@ def test_a_search_stops_when_it_is_told_to() -> None:
 
 def test_all_that_a_solution_opens_is_charged_without_another_branch() -> None:
     program = Counted(covering())
-    nothing = np.zeros(0, dtype=np.int64)
-    openings = Openings(np.array([0.5, 0.25]), nothing, nothing)
+    openings = Openings(np.array([0.5, 0.25]))
     tree = BranchAndBound(program, np.array([2.0, 1.0]), np.full(2, 3.0), 0, openings=openings).minimize()
     assert tree.objective == pytest.approx(8.75)
     assert program.solved == 1
@@ -150,8 +149,7 @@ def test_the_dearer_one_may_be_worth_opening_where_the_cheaper_one_is_not() -> N
     rows.add(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 3]), at_least_one, np.full(2, -np.inf), -np.ones(2))
     cost = np.array([1.0, 1.0, 10.0, 2.5])  # of a and b, and of doing without each
     program = LinearProgram(rows.joined().model(cost, np.ones(4)), np.arange(2))
-    nothing = np.zeros(0, dtype=np.int64)
-    openings = Openings(np.array([4.0, 2.0]), nothing, nothing)
+    openings = Openings(np.array([4.0, 2.0]))
     tree = BranchAndBound(program, np.zeros(2), np.ones(2), 0, openings=openings).minimize()
     assert tree.objective == pytest.approx(7.5)
     assert tree.values is not None

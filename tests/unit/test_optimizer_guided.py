@@ -1,6 +1,7 @@
 """AGH's search over open sets: each part does what it is for, on the shared instances."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -251,6 +252,16 @@ def test_milps_grow_where_they_are_solved_early_and_shrink_where_they_are_not() 
     for _ in range(3):
         reach.learn_of_some(0.4, solved=False, improved=False)
     assert reach.size < 14 < larger
+
+
+def test_milps_may_grow_further_where_there_are_seconds() -> None:
+    most = []
+    for total_s in (0.1, 1.0, 4.0, math.inf):
+        reach = Reach(total_s, 14)
+        for _ in range(9):
+            reach.learn_of_some(0.0, solved=True, improved=False)
+        most.append(reach.size)
+    assert most == [60, 60, 120, 60]
 
 
 def test_sets_are_bred_between_milps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ class BranchAndBound:
         openings: Openings | None = None,
     ) -> None:
         self._program, self._looks = program, looks
-        self._openings = Openings.none(len(lower)) if openings is None else openings
+        self._openings = Openings(np.zeros(len(lower))) if openings is None else openings
         self._costs = PseudoCosts(np.ones(len(lower)) if unit_usd is None else unit_usd)
         self._open = [_Node(-math.inf, 0, -math.inf, lower, upper)]
         self._values: Floats | None = None
@@ -138,12 +138,13 @@ class BranchAndBound:
         values, reduced = self._program.solution()
         # Solvers mean bounds within rounding.
         whole = np.minimum(np.maximum(values[self._program.changing], lower), upper)
-        away = np.abs(whole - np.rint(whole))
+        nearest = np.rint(whole)
+        away = np.abs(whole - nearest)
         at = np.flatnonzero(self._openings.distinct(away > _WHOLE, whole))
         if not len(at):
             at = np.flatnonzero(away > _EXACT)
-            left = self._openings.uncharged(np.rint(whole), lower)
-            self._take(values, bound + sum(usd for _, usd in left), np.rint(whole), exact=not len(at))
+            left = self._openings.uncharged(nearest, lower)
+            self._take(values, bound + sum(usd for _, usd in left), nearest, exact=not len(at))
             if bound >= self._cutoff:
                 return None
             if not len(at):

@@ -12,6 +12,8 @@ import numpy as np
 
 from controller.domain.arrays import Bools, Floats, Ints
 
+_NONE: Ints = np.zeros(0, dtype=np.int64)
+
 
 class Openings:
     """Prices and flags of n whole numbers.
@@ -23,17 +25,11 @@ class Openings:
         0 where its flag is must be in the program, the other way need not be.
     """
 
-    def __init__(self, once_usd: Floats, flags: Ints, counts: Ints) -> None:
+    def __init__(self, once_usd: Floats, flags: Ints = _NONE, counts: Ints = _NONE) -> None:
         self._once_usd, self._has_prices = once_usd, bool(once_usd.any())
         self._flags, self._counts = flags, counts
         pairs = list(zip(flags.tolist(), counts.tolist(), strict=True))
         self._partner: dict[int, int] = dict([*pairs, *((count, flag) for flag, count in pairs)])
-
-    @classmethod
-    def none(cls, num: int) -> Openings:
-        """Return what is known where opening costs nothing and nothing says what is open."""
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(np.zeros(num), nothing, nothing)
 
     def charged_usd(self, least: Floats) -> float:
         """Return what it costs that numbers are at least ``least`` (n,); of a solution, all that it costs."""

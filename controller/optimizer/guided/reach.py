@@ -7,7 +7,7 @@ import math
 from controller.domain.arrays import Ints
 from controller.optimizer.space import SearchSpace
 
-_LEAST_SIZE, _MOST_SIZE, _SIZE_POWER = 7, 60, 0.5
+_LEAST_SIZE, _MOST_SIZE = 7, 60
 _GROWTH = 2.5
 _MISSES = 2
 _AIM = 0.6
@@ -33,9 +33,9 @@ class Reach:
     def __init__(self, total_s: float, size: int) -> None:
         self._limited = math.isfinite(total_s)
         self.size = size
-        self.slice_s, self._most = math.inf, float(_MOST_SIZE)
+        self.slice_s, self._most_size = math.inf, _MOST_SIZE
         if self._limited:
-            self._most *= max(total_s, 1.0) ** _SIZE_POWER
+            self._most_size = round(_MOST_SIZE * math.sqrt(max(total_s, 1.0)))
             self.slice_s = min(max(_SLICE * total_s, _LEAST_SLICE_S), _MOST_SLICE_S)
         self._routes_per_s, self._most_routes = _ROUTES_PER_S, _MOST_ROUTES
         self._misses = 0
@@ -68,7 +68,7 @@ class Reach:
         else:
             aim = math.inf if solved else 0.0
         change = min(max(aim, 1.0 / _GROWTH), _GROWTH)
-        self.size = min(max(round(self.size * change), _LEAST_SIZE), round(self._most))
+        self.size = min(max(round(self.size * change), _LEAST_SIZE), self._most_size)
 
     def learn_of_all(self, space: SearchSpace, live: Ints, took_s: float) -> None:
         """Try that again only with twice the time, or where half as much is left to decide."""

@@ -62,12 +62,15 @@ class RestrictedMilp:
         self._d_of = at[self._n_of]
         num_x, num, types = len(self._n_of), len(at), space.num_types
         running = np.flatnonzero((space.incumbent[at] > 0) & (space.start_usd[at] > 0))
+        self._is_shared = np.bincount(space.pair[at], minlength=space.num_pairs) > 1
         flagged = np.flatnonzero((space.cap[at] > 1) & self._asks_for_w())
         self._x = np.arange(num_x)
         self._r = num_x + np.arange(num)
         self._w = self._r.copy()
         self._w[flagged] = num_x + num + np.arange(len(flagged))
         self._flagged, self._running = flagged, running
+        has_column = (space.cap[at] <= 1) | (self._w != self._r)
+        self._open_usd = np.where(has_column, space.open_usd[at], 0.0)
         first = num_x + num + len(flagged)
         self._s = first + np.arange(len(running))
         first += len(running)
@@ -93,18 +96,16 @@ class RestrictedMilp:
 
     def _asks_for_w(self) -> Bools:
         """Return (n,) whether a row asks if a deployment is open: one of a limit, or of its pair."""
-        space, pair = self._space, self._space.pair[self._at]
+        space = self._space
         has_limit = np.isfinite(space.budget_usd) or np.isfinite(space.storage_gb)
-        shares_pair = np.bincount(pair, minlength=space.num_pairs)[pair] > 1
-        result: Bools = shares_pair | has_limit
+        result: Bools = self._is_shared[space.pair[self._at]] | has_limit
         return result
 
     def _openings(self) -> Openings:
         """Return what opening costs where that is in no column, and which whole numbers say the same."""
         num, flagged = len(self._at), self._flagged
         once_usd = np.zeros(num + len(flagged))
-        once_usd[:num] = np.where(self._space.cap[self._at] > 1, self._space.open_usd[self._at], 0.0)
-        once_usd[flagged] = 0.0
+        once_usd[:num] = self._space.open_usd[self._at] - self._open_usd
         return Openings(once_usd, num + np.arange(len(flagged)), flagged)
 
     def _add_demand(self, rows: Rows) -> None:
@@ -142,8 +143,7 @@ class RestrictedMilp:
         """Add constraints 6 and 7."""
         space, at = self._space, self._at
         pairs = space.pair[at]
-        shared = np.flatnonzero(np.bincount(pairs, minlength=space.num_pairs) > 1)
-        rows.add_some(shared, pairs, self._w, np.ones(len(at)), 1.0)
+        rows.add_some(np.flatnonzero(self._is_shared), pairs, self._w, np.ones(len(at)), 1.0)
         weights = np.zeros(self._num_columns)
         if np.isfinite(space.budget_usd):
             spend = weights.copy()  # r and w are one column where one replica is the most
@@ -173,8 +173,7 @@ class RestrictedMilp:
         space, at = self._space, self._at
         cost = np.zeros(self._num_columns)
         cost[self._x] = space.route_usd[self._i_of, self._d_of]
-        is_charged = (self._w != self._r) | (space.cap[at] <= 1)
-        cost[self._w] = np.where(is_charged, space.open_usd[at], 0.0)
+        cost[self._w] = self._open_usd
         starts = space.start_usd[at].copy()
         starts[self._running] = 0.0
         cost[self._r] += space.rent_usd[at] + starts
