@@ -14,7 +14,7 @@ import numpy as np
 from controller.domain.arrays import Floats, Ints
 from controller.optimizer.construct.candidates import alone_usd
 from controller.optimizer.master import Master, dearest_usd
-from controller.optimizer.pricing import Columns, Pricer, Prices
+from controller.optimizer.pricing import Columns, Offers, Pricer, Prices
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
@@ -131,9 +131,9 @@ class ColumnGeneration:
             smoothing = _SMOOTHING if added else 0.0
         return best, Usage(float(value), master.weights(), solved, finished)
 
-    def exact_bound(self, prices: Prices) -> Bound:
-        """Return the bound of ``prices`` with the rise of every deployment, not only of those that matter to it."""
-        return Bound.of(self.space, prices, self._pricer.exact_floor(prices))
+    def offers(self, prices: Prices) -> Offers:
+        """Return what every deployment offers at ``prices``, not only those that matter to their bound."""
+        return self._pricer.offers(prices)
 
     def _bound(self, prices: Prices, reduced_usd: Floats) -> Bound:
         return Bound.of(self.space, prices, self._pricer.floor(prices, reduced_usd))

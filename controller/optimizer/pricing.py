@@ -86,6 +86,20 @@ class Columns:
     shares: Floats
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Offers:
+    """What every deployment offers at some prices, each by itself.
+
+    Attributes
+    ----------
+    reduced_usd : (D,) numbers that no column's reduced cost is below.
+    served_usd : (D,) what the demand is worth that the best column serves.
+    """
+
+    reduced_usd: Floats
+    served_usd: Floats
+
+
 class Pricer:
     """Prices all deployments of a search space in passes of array operations, a block of deployments at a time."""
 
@@ -123,18 +137,17 @@ class Pricer:
         """
         return self._relaxed(prices, reduced_usd.copy())
 
-    def exact_floor(self, prices: Prices) -> Floats:
-        """Return what :meth:`floor` does, of every deployment by itself."""
-        floor = np.concatenate(
-            [np.zeros(0), *(self._filled(prices, at, self._load[at]) for at in self._blocks)]
-        )
-        return self._relaxed(prices, floor)
+    def offers(self, prices: Prices) -> Offers:
+        """Return what :meth:`floor` does, of every deployment by itself, and what that serves."""
+        reduced, served = np.zeros((2, self.space.num_deployments))
+        for at in self._blocks:
+            filling, reduced[at] = self._filling(prices, at, self._load[at])
+            served[at] = (filling.parts() * self._most[at]) @ prices.demand_usd
+        return Offers(self._relaxed(prices, reduced), served)
 
     def columns(self, prices: Prices, at: Ints) -> Columns:
         """Return the best columns of the deployments ``at``; each keeps both capacities."""
-        value, load = self._value(prices, at), self._load[at]
-        rent, start, _ = prices.fleet_usd(self.space, at)
-        filling = _Filling.of(value, load, rent, start, self.space.incumbent[at], self.space.cap[at])
+        filling, _ = self._filling(prices, at, self._load[at])
         return Columns(at, filling.replicas, filling.parts() * self._most[at])
 
     def _settle(self, prices: Prices, lower: Floats) -> Floats:
@@ -179,11 +192,15 @@ class Pricer:
 
     def _filled(self, prices: Prices, at: slice | Ints, load: Floats) -> Floats:
         """Return (n,) reduced costs for the loads ``load`` (n, I)."""
+        return self._filling(prices, at, load)[1]
+
+    def _filling(self, prices: Prices, at: slice | Ints, load: Floats) -> tuple[_Filling, Floats]:
+        """Return the best columns of the deployments ``at`` for the loads ``load`` (n, I), and (n,) reduced costs."""
         space = self.space
         rent, start, once = prices.fleet_usd(space, at)
-        value = self._value(prices, at)
-        filling = _Filling.of(value, load, rent, start, space.incumbent[at], space.cap[at])
-        return np.where(space.cap[at] < 1, np.inf, once - filling.net_usd)
+        value, cap = self._value(prices, at), space.cap[at]
+        filling = _Filling.of(value, load, rent, start, space.incumbent[at], cap)
+        return filling, np.where(cap < 1, np.inf, once - filling.net_usd)
 
     def _value(self, prices: Prices, at: slice | Ints) -> Floats:
         """Return (n, I) what serving the most of each type is worth, where it is worth anything."""

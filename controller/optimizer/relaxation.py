@@ -21,6 +21,7 @@ from controller.optimizer.state import AllocationState
 
 _ROUNDING = 1e-9
 _USEFUL = 0.5
+_SIZE_POWER = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,7 @@ class Relaxation:
         inf where the program was never solved.
     prices : those that gave the bound.
     reduced_usd : (D,) >= 0, see above.
+    served_usd : (D,) what the demand is worth that the best column of each deployment serves.
     weights : (D,) how much of each deployment the program uses: the sum of the weights of its columns, 0..1.
     rounds : linear programs solved.
     """
@@ -51,11 +53,25 @@ class Relaxation:
     value_usd: float
     prices: Prices
     reduced_usd: Floats
+    served_usd: Floats
     weights: Floats
     rounds: int
 
+    @property
+    def distance(self) -> Floats:
+        """Return (D,) how far from use each deployment seems to be, >= 0; inf where it has nothing to serve.
+
+        Reduced costs are differences of what is served and what that costs, and as wrong as prices are: by more where
+        much is served. By them alone what serves little comes first, whether it is any good or not. The power was
+        fitted to plans of other fleets (docs/mathematics.md).
+        """
+        scale = self.served_usd**_SIZE_POWER
+        distance = np.full(len(scale), np.inf)
+        np.divide(self.reduced_usd, scale, out=distance, where=scale > 0)
+        return distance
+
     @classmethod
-    def of(cls, found: Bound, usage: Usage) -> Relaxation:
+    def of(cls, found: Bound, usage: Usage, served_usd: Floats) -> Relaxation:
         """Take a bound on all plans, and on those that open each deployment, with room for rounding."""
         margin = _ROUNDING * abs(found.usd)
         bound = max(found.usd - margin, 0.0)
@@ -65,6 +81,7 @@ class Relaxation:
             value_usd=usage.value_usd,
             prices=found.prices,
             reduced_usd=np.maximum(found.usd + found.rise_usd - margin - bound, 0.0),
+            served_usd=served_usd,
             weights=usage.weights,
             rounds=usage.rounds,
         )
@@ -95,7 +112,8 @@ def relax(
         return _nothing_opens(space, first.centers[0])
     generation = ColumnGeneration(space, first.least_usd, start)
     bound, usage = generation.run(first.centers, should_stop, rounds=rounds, gap=gap)
-    return Relaxation.of(generation.exact_bound(bound.prices), usage)
+    offers = generation.offers(bound.prices)
+    return Relaxation.of(Bound.of(space, bound.prices, offers.reduced_usd), usage, offers.served_usd)
 
 
 def _nothing_opens(space: SearchSpace, prices: Prices) -> Relaxation:
@@ -103,7 +121,7 @@ def _nothing_opens(space: SearchSpace, prices: Prices) -> Relaxation:
     unmet_usd = float(space.unmet_usd.sum())
     nothing = np.zeros(0)
     usage = Usage(unmet_usd, nothing, 0, True)
-    return Relaxation.of(Bound(unmet_usd, prices, nothing), usage)
+    return Relaxation.of(Bound(unmet_usd, prices, nothing), usage, nothing)
 
 
 def add_lower_bound(search: Search) -> None:

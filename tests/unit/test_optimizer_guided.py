@@ -97,20 +97,21 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert used.any()
     assert live[used].all()
     assert not live.all()
-    order = by_promise(live, relaxation.reduced_usd, np.full(space.num_deployments, np.inf))
+    order = by_promise(live, relaxation.distance, np.full(space.num_deployments, np.inf))
     assert sorted(order) == np.flatnonzero(live).tolist()
-    assert (np.diff(relaxation.reduced_usd[order]) >= 0).all()
+    distance = relaxation.distance[order]
+    assert (distance[1:] >= distance[:-1]).all()
 
 
-def test_what_takes_over_well_comes_early_even_if_its_reduced_cost_is_high() -> None:
+def test_what_takes_over_well_comes_early_even_if_the_relaxation_thinks_little_of_it() -> None:
     space, relaxation = relaxed("paper-s3-x10")
-    live, reduced_usd = np.ones(space.num_deployments, dtype=bool), relaxation.reduced_usd
+    live, distance = np.ones(space.num_deployments, dtype=bool), relaxation.distance
     taken_usd = np.full(space.num_deployments, np.inf)
-    last = int(by_promise(live, reduced_usd, taken_usd)[-1])
+    last = int(by_promise(live, distance, taken_usd)[-1])
     taken_usd[last] = 1.0
-    assert last in by_promise(live, reduced_usd, taken_usd)[:7]
+    assert last in by_promise(live, distance, taken_usd)[:7]
     live[last] = False
-    assert last not in by_promise(live, reduced_usd, taken_usd)
+    assert last not in by_promise(live, distance, taken_usd)
 
 
 def known(name: str, usd: float) -> tuple[Search, Neighbourhoods]:
@@ -138,12 +139,12 @@ def test_a_milp_looks_at_the_most_promising_others_first_and_then_at_some_that_a
     assert len({tuple(sorted(at)) for at in others}) > 1, "all are the most promising ones"
 
 
-def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_reduced_cost_alone_counts() -> None:
+def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_takeovers_do_not_count() -> None:
     name = "paper-s10-x30-tight60"
     _, relaxation = relaxed(name)
     _, near = known(name, 1.1 * relaxation.value_usd)
     _, far = known(name, 2.0 * relaxation.value_usd)
-    by_price = np.argsort(relaxation.reduced_usd, kind="stable")
+    by_price = np.argsort(relaxation.distance, kind="stable")
     members = far._search.best.open
     others = by_price[~np.isin(by_price, members)].tolist()
     assert far.next(12).tolist() == others[: 12 - len(members)]

@@ -63,6 +63,25 @@ def test_a_dear_deployment_has_the_difference_as_its_reduced_cost() -> None:
     assert ONE_REPLICA_USD < opens_dear <= 24 * 1.0 * (1 + 1e-9)
 
 
+def test_what_a_deployment_serves_is_worth_what_its_demand_is() -> None:
+    slow = replace(TIER, name="slow", price_usd_per_h=0.9)
+    relaxation = relax(SearchSpace.of(replace(READ_ONLY, gpu_tiers=(TIER, slow))))
+    assert relaxation.served_usd.tolist() == pytest.approx([ONE_REPLICA_USD] * 2)
+    fewer = tuple(replace(kind, arrival_rate_per_s=0.1) for kind in FLEET.query_types)
+    shared = relax(SearchSpace.of(replace(FLEET, query_types=fewer)))
+    assert shared.served_usd.tolist() == pytest.approx([shared.prices.demand_usd.sum()])
+
+
+def test_at_the_same_reduced_cost_what_serves_more_seems_nearer_and_what_serves_nothing_farthest() -> None:
+    known = replace(
+        relax(SearchSpace.of(READ_ONLY)),
+        reduced_usd=np.array([2.0, 2.0, 2.0, 0.0]),
+        served_usd=np.array([1.0, 16.0, 0.0, 5.0]),
+    )
+    assert np.argsort(known.distance).tolist() == [3, 1, 0, 2]
+    assert np.isinf(known.distance[2])
+
+
 def test_a_replica_that_runs_is_not_charged_a_start() -> None:
     switching = Switching(start_s=3600.0, load_gb_per_s=1e9)
     cold = relax(SearchSpace.of(replace(READ_ONLY, switching=switching)), gap=0.0)

@@ -103,7 +103,7 @@ class Hunt:
         space = search.space
         total = search.stop.remaining_s()
         self.total_s, self.limited = total, math.isfinite(total)
-        order = np.argsort(relaxation.reduced_usd, kind="stable")
+        order = np.argsort(relaxation.distance, kind="stable")
         few = max(int(_CANDIDATES_IN_A_SECOND * min(total, 1.0)), _FEWEST_CANDIDATES)
         chosen = [order[:few], np.flatnonzero(relaxation.weights > 0)]
         chosen += [state.open for state in search.initial]

@@ -60,13 +60,13 @@ class Neighbourhoods:
     def _order(self) -> Ints:
         """Return the deployments that are not eliminated, the most promising ones first."""
         search, relaxation, best = self._search, self._relaxation, self._search.best
-        reduced_usd = relaxation.reduced_usd
-        taken_usd = np.full(len(reduced_usd), np.inf)
+        distance = relaxation.distance
+        taken_usd = np.full(len(distance), np.inf)
         if best is None or self.is_far():
-            return by_promise(self.live(), reduced_usd, taken_usd)
+            return by_promise(self.live(), distance, taken_usd)
         others = np.setdiff1d(self._candidates, best.open)
         taken_usd[others] = takeover_usd(search.space, best, relaxation.prices, others)
-        return by_promise(self.live(), reduced_usd, taken_usd)
+        return by_promise(self.live(), distance, taken_usd)
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
@@ -80,23 +80,23 @@ def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
     return result
 
 
-def by_promise(live: Bools, reduced_usd: Floats, taken_usd: Floats) -> Ints:
+def by_promise(live: Bools, distance: Floats, taken_usd: Floats) -> Ints:
     """Return the deployments that are not eliminated, the most promising ones first.
 
-    Two rankings are merged: by reduced cost, and by what a takeover costs (D,), inf where that is not known. Each is
-    right about some deployments that the other is wrong about, reduced cost about more.
+    Two rankings are merged: by the relaxation's distance (D,), and by what a takeover costs (D,), inf where that is
+    not known. Each is right about some deployments that the other is wrong about, distance about more.
     """
-    by_price = _ranks(reduced_usd)
+    by_price = _ranks(distance)
     rank = np.minimum(by_price, _SCALE * _ranks(taken_usd) + _DELAY)
     order = np.lexsort((by_price, rank))
     return order[live[order]]
 
 
-def _ranks(usd: Floats) -> Ints:
-    """Return (D,) the place of each deployment, the cheapest one first; the last place where it is inf."""
-    known = np.flatnonzero(np.isfinite(usd))
-    ranks = np.full(len(usd), len(usd))
-    ranks[known[np.argsort(usd[known], kind="stable")]] = np.arange(len(known))
+def _ranks(values: Floats) -> Ints:
+    """Return (D,) the place of each deployment, the least value first; the last place where it is inf."""
+    known = np.flatnonzero(np.isfinite(values))
+    ranks = np.full(len(values), len(values))
+    ranks[known[np.argsort(values[known], kind="stable")]] = np.arange(len(known))
     return ranks
 
 
