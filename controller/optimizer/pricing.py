@@ -142,7 +142,7 @@ class Pricer:
         reduced, served = np.zeros((2, self.space.num_deployments))
         for at in self._blocks:
             filling, reduced[at] = self._filling(prices, at, self._load[at])
-            served[at] = (filling.parts() * self._most[at]) @ prices.demand_usd
+            served[at] = (filling.parts() * self._most[at]) @ np.maximum(prices.demand_usd, 0.0)
         return Offers(self._relaxed(prices, reduced), served)
 
     def columns(self, prices: Prices, at: Ints) -> Columns:

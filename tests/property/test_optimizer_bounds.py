@@ -167,6 +167,7 @@ def test_no_plan_is_below_the_bound_whenever_it_is_stopped(instance: Instance, r
     for relaxation in (relax(space, rounds=rounds), relax(space, gap=0.0)):
         if relaxation.bound_usd is not None and np.isfinite(best):
             assert relaxation.bound_usd <= best + rounding(best)
+        assert (relaxation.distance >= 0).all()
 
 
 @SOME
