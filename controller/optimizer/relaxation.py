@@ -21,7 +21,7 @@ from controller.optimizer.state import AllocationState
 
 _ROUNDING = 1e-9
 _USEFUL = 0.5
-_SIZE_POWER = 0.25
+_LEAST_SERVED = 0.003
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +59,15 @@ class Relaxation:
 
     @property
     def distance(self) -> Floats:
-        """Return (D,) how far from use each deployment seems to be, >= 0; inf where it has nothing to serve.
+        """Return (D,) how far from use each deployment seems to be, >= 0.
 
         Reduced costs are differences of what is served and what that costs, and as wrong as prices are: by more where
-        much is served. By them alone what serves little comes first, whether it is any good or not. The power was
-        fitted to plans of other fleets (docs/mathematics.md).
+        more is served, though errors of several types cancel out in part. By them alone what serves little comes
+        first, whether it is any good or not. So they are divided by the root of what is served, and whoever serves
+        next to nothing at these prices, but may serve what is left over, counts as if it served a little.
         """
-        scale = self.served_usd**_SIZE_POWER
+        all_usd = float(np.maximum(self.prices.demand_usd, 0.0).sum())
+        scale = np.sqrt(self.served_usd + _LEAST_SERVED * all_usd)
         distance = np.full(len(scale), np.inf)
         np.divide(self.reduced_usd, scale, out=distance, where=scale > 0)
         return distance

@@ -72,14 +72,14 @@ def test_what_a_deployment_serves_is_worth_what_its_demand_is() -> None:
     assert shared.served_usd.tolist() == pytest.approx([shared.prices.demand_usd.sum()])
 
 
-def test_at_the_same_reduced_cost_what_serves_more_seems_nearer_and_what_serves_nothing_farthest() -> None:
+def test_at_the_same_reduced_cost_what_serves_more_seems_nearer() -> None:
     known = replace(
         relax(SearchSpace.of(READ_ONLY)),
         reduced_usd=np.array([2.0, 2.0, 2.0, 0.0]),
         served_usd=np.array([1.0, 16.0, 0.0, 5.0]),
     )
     assert np.argsort(known.distance).tolist() == [3, 1, 0, 2]
-    assert np.isinf(known.distance[2])
+    assert np.isfinite(known.distance).all(), "what serves nothing at these prices may serve what is left over"
 
 
 def test_a_replica_that_runs_is_not_charged_a_start() -> None:
