@@ -1,4 +1,4 @@
-"""A linear program kept hot in HiGHS: bounds change, rows come, and each solve begins from the basis of the last."""
+"""A linear program kept hot in HiGHS: bounds change, rows come, and each solve begins from a basis that is known."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from controller.errors import SolverCrashError
 _FEASIBILITY = 1e-9
 _STATUS = highspy.HighsModelStatus
 _NOTHING = (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible, _STATUS.kObjectiveBound)  # none is unbounded
+
+Basis = Any
+"""HiGHS's: which columns and rows are at which bound. It is a copy, and stays as it is."""
 
 
 class LinearProgram:
@@ -31,16 +34,26 @@ class LinearProgram:
         self._lp = hot_highs() if highs is None else highs
         self._lp.setOptionValue("primal_feasibility_tolerance", _FEASIBILITY)
         self._lp.passModel(model)
+        self._basis: Basis | None = None
 
-    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+    def solve(
+        self, lower: Floats, upper: Floats, cutoff: float = math.inf, basis: Basis | None = None
+    ) -> float:
         """Return the least objective with the changing columns between ``lower`` and ``upper`` (n,).
 
         inf where nothing is feasible, or as soon as it is known that nothing is below ``cutoff``.
+
+        Parameters
+        ----------
+        basis : of an earlier solve, to begin from; that of the last one if there is none.
 
         Raises
         ------
         SolverCrashError : where HiGHS does not decide it.
         """
+        if basis is not None and basis is not self._basis:
+            self._lp.setBasis(basis)
+        self._basis = None
         self._lp.changeColsBounds(len(self.changing), self.changing, lower, upper)
         self._lp.setOptionValue("objective_bound", cutoff)
         self._lp.run()
@@ -54,6 +67,12 @@ class LinearProgram:
         if status != _STATUS.kOptimal:
             raise SolverCrashError(f"HiGHS left a linear program {status.name}")
         return float(self._lp.getObjectiveValue())
+
+    def basis(self) -> Basis:
+        """Return the basis of the last solve."""
+        if self._basis is None:
+            self._basis = self._lp.getBasis()
+        return self._basis
 
     def solution(self) -> tuple[Floats, Floats]:
         """Return the value and the reduced cost of every column, in the last solution."""

@@ -21,7 +21,7 @@ from controller.optimizer.state import AllocationState
 
 _ROUNDING = 1e-9
 _USEFUL = 0.5
-_LEAST_SERVED = 0.003
+_SIZE_POWER, _LEAST_SERVED = 0.25, 0.0005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +63,12 @@ class Relaxation:
 
         Reduced costs are differences of what is served and what that costs, and as wrong as prices are: by more where
         more is served, though errors of several types cancel out in part. By them alone what serves little comes
-        first, whether it is any good or not. So they are divided by the root of what is served, and whoever serves
-        next to nothing at these prices, but may serve what is left over, counts as if it served a little.
+        first, whether it is any good or not. What serves next to nothing at these prices may still serve what is left
+        over, and counts as if it served a little. The power was fitted to plans of other fleets
+        (docs/mathematics.md).
         """
         all_usd = float(np.maximum(self.prices.demand_usd, 0.0).sum())
-        scale = np.sqrt(self.served_usd + _LEAST_SERVED * all_usd)
+        scale = (self.served_usd + _LEAST_SERVED * all_usd) ** _SIZE_POWER
         distance = np.full(len(scale), np.inf)
         np.divide(self.reduced_usd, scale, out=distance, where=scale > 0)
         return distance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from controller.domain.arrays import Floats
 from controller.errors import SolverCrashError
 from controller.optimizer.guided.branch_and_bound import BranchAndBound, Effort, _estimates
 from controller.optimizer.guided.openings import Openings
-from controller.optimizer.linear_program import LinearProgram
+from controller.optimizer.linear_program import Basis, LinearProgram
 from controller.optimizer.rows import Rows
 
 NEED = np.array([1.5, 2.2])
@@ -31,8 +32,10 @@ class Rounded(LinearProgram):
     def __init__(self, program: LinearProgram) -> None:
         self.__dict__.update(program.__dict__)
 
-    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
-        return super().solve(lower, upper, cutoff) - (0.0 if (lower == upper).all() else 1e-8)
+    def solve(
+        self, lower: Floats, upper: Floats, cutoff: float = math.inf, basis: Basis | None = None
+    ) -> float:
+        return super().solve(lower, upper, cutoff, basis) - (0.0 if (lower == upper).all() else 1e-8)
 
     def solution(self) -> tuple[Floats, Floats]:
         values, reduced = super().solution()
@@ -46,11 +49,13 @@ class Crashing(LinearProgram):
         self.__dict__.update(program.__dict__)
         self.left = after
 
-    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+    def solve(
+        self, lower: Floats, upper: Floats, cutoff: float = math.inf, basis: Basis | None = None
+    ) -> float:
         self.left -= 1
         if self.left < 0:
             raise SolverCrashError("HiGHS left a linear program kUnknown")
-        return super().solve(lower, upper, cutoff)
+        return super().solve(lower, upper, cutoff, basis)
 
 
 class Counted(LinearProgram):
@@ -60,9 +65,11 @@ class Counted(LinearProgram):
         self.__dict__.update(program.__dict__)
         self.solved = 0
 
-    def solve(self, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+    def solve(
+        self, lower: Floats, upper: Floats, cutoff: float = math.inf, basis: Basis | None = None
+    ) -> float:
         self.solved += 1
-        return super().solve(lower, upper, cutoff)
+        return super().solve(lower, upper, cutoff, basis)
 
 
 def test_a_value_a_hair_over_its_bound_is_no_reason_to_branch_forever() -> None:
@@ -85,13 +92,18 @@ def test_a_program_that_is_not_decided_ends_the_search_with_a_bound_that_holds(
         assert tree.values is None
 
 
-def test_a_program_above_the_cutoff_is_left_and_the_next_one_is_solved_to_its_end() -> None:
+def larger() -> LinearProgram:
+    """Return a program that takes some dozen iterations: to cover 80 needs with 100 numbers."""
     random, at = np.random.default_rng(1), np.arange(100)
     need = random.random((80, 100)) * (random.random((80, 100)) < 0.2)
     of_row, of_column = np.nonzero(need)
     rows = Rows()
     rows.add(of_row, of_column, -need[of_row, of_column], np.full(80, -np.inf), np.full(80, -1.0))
-    program = LinearProgram(rows.joined().model(random.random(100), np.full(100, 5.0)), at)
+    return LinearProgram(rows.joined().model(random.random(100), np.full(100, 5.0)), at)
+
+
+def test_a_program_above_the_cutoff_is_left_and_the_next_one_is_solved_to_its_end() -> None:
+    program, at = larger(), np.arange(100)
     lower, upper = np.zeros(100), np.full(100, 5.0)
     fewer = np.where(at < 20, 0.0, upper)
     least, dearer = program.solve(lower, upper), program.solve(lower, fewer)
@@ -100,6 +112,41 @@ def test_a_program_above_the_cutoff_is_left_and_the_next_one_is_solved_to_its_en
     assert program.solve(lower, fewer, cutoff=least) == math.inf
     assert program.solve(lower, fewer) == pytest.approx(dearer)
     assert program.solve(lower, upper, cutoff=dearer) == pytest.approx(least)
+
+
+def test_a_program_that_begins_from_the_basis_of_its_own_solution_has_nothing_to_do() -> None:
+    program, lower, upper = larger(), np.zeros(100), np.full(100, 5.0)
+    least = program.solve(lower, upper)
+    basis = program.basis()
+    fewer = np.where(np.arange(100) < 20, 0.0, upper)
+    program.solve(lower, fewer)
+    assert program._lp.getInfo().simplex_iteration_count > 0
+    assert program.solve(lower, upper, basis=basis) == pytest.approx(least)
+    assert program._lp.getInfo().simplex_iteration_count == 0, "the basis has changed with the program's"
+
+
+class Iterating(LinearProgram):
+    """It counts simplex iterations; from bases of earlier solves, or only from the last one's."""
+
+    def __init__(self, program: LinearProgram, *, from_earlier: bool) -> None:
+        self.__dict__.update(program.__dict__)
+        self.iterations, self.from_earlier = 0, from_earlier
+
+    def solve(
+        self, lower: Floats, upper: Floats, cutoff: float = math.inf, basis: Basis | None = None
+    ) -> float:
+        usd = super().solve(lower, upper, cutoff, basis if self.from_earlier else None)
+        self.iterations += self._lp.getInfo().simplex_iteration_count
+        return usd
+
+
+def test_programs_begin_from_the_node_above_them_which_is_near() -> None:
+    iterations = []
+    for from_earlier in (True, False):
+        program = Iterating(larger(), from_earlier=from_earlier)
+        BranchAndBound(program, np.zeros(100), np.full(100, 5.0), 4).minimize(effort=Effort(nodes=60))
+        iterations.append(program.iterations)
+    assert iterations[0] < 0.8 * iterations[1]
 
 
 def test_the_next_dive_begins_where_the_cheapest_solution_is_likely() -> None:
@@ -117,9 +164,9 @@ def test_where_nothing_is_known_the_dearest_number_is_rounded_first(
     solved: list[tuple[Floats, Floats]] = []
     solve = LinearProgram.solve
 
-    def noted(self: LinearProgram, lower: Floats, upper: Floats, cutoff: float = math.inf) -> float:
+    def noted(self: LinearProgram, lower: Floats, upper: Floats, *how: Any) -> float:
         solved.append((lower, upper))
-        return solve(self, lower, upper, cutoff)
+        return solve(self, lower, upper, *how)
 
     monkeypatch.setattr(LinearProgram, "solve", noted)
     BranchAndBound(program, np.zeros(2), np.full(2, 3.0), 0, np.array(unit_usd)).minimize()

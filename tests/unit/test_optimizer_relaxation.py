@@ -79,7 +79,9 @@ def test_at_the_same_reduced_cost_what_serves_more_seems_nearer() -> None:
         served_usd=np.array([1.0, 16.0, 0.0, 5.0]),
     )
     assert np.argsort(known.distance).tolist() == [3, 1, 0, 2]
-    assert np.isfinite(known.distance).all(), "what serves nothing at these prices may serve what is left over"
+    assert np.isfinite(known.distance).all(), (
+        "what serves nothing at these prices may serve what is left over"
+    )
 
 
 def test_a_replica_that_runs_is_not_charged_a_start() -> None:
