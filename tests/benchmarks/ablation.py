@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -35,7 +36,7 @@ from controller.optimizer.guided.openings import Openings
 from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import RestrictedMilp
-from controller.optimizer.linear_program import LinearProgram
+from controller.optimizer.linear_program import Basis, LinearProgram
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
@@ -106,6 +107,18 @@ def _with_flags_of_counts(milp: RestrictedMilp, rows: Rows) -> None:
     rows.add_pairs(milp._w[milp._flagged], milp._r[milp._flagged], -1.0)
 
 
+def _to_the_end(
+    program: LinearProgram, lower: Floats, upper: Floats, _: float = math.inf, basis: Basis | None = None
+) -> float:
+    return solve(program, lower, upper, basis=basis)
+
+
+def _from_the_last(
+    program: LinearProgram, lower: Floats, upper: Floats, cutoff: float = math.inf, _: Basis | None = None
+) -> float:
+    return solve(program, lower, upper, cutoff)
+
+
 def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
@@ -125,6 +138,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
         "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
+        "ranking by what is served": ((Relaxation, "distance", property(attrgetter("reduced_usd"))),),
         "ranking by takeovers": (
             (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
         ),
@@ -134,7 +148,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "smaller ones first where limits bind": (
             (neighbourhoods, "_FIRST_SIZE_LIMITED", neighbourhoods._FIRST_SIZE),
         ),
-        "reduced cost alone far from it": ((neighbourhoods, "_FAR", math.inf),),
+        "no takeovers far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
         "rows x <= r far from it": ((restricted, "_ROUNDS", 0),),
         "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
@@ -148,12 +162,11 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
             (RestrictedMilp, "_add_capacity", _with_flags_of_counts),
         ),
         "looks at both sides": ((restricted, "_LOOKS", 0),),
+        "bases of the node above": ((LinearProgram, "solve", _from_the_last),),
         "open nodes by likely cost": (
             (branch_and_bound, "_estimates", lambda bound, rises, k: (bound + rises[:, k]).tolist()),
         ),
-        "programs that stop when too dear": (
-            (LinearProgram, "solve", lambda program, lower, upper, _=0.0: solve(program, lower, upper)),
-        ),
+        "programs that stop when too dear": ((LinearProgram, "solve", _to_the_end),),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
         "greedy plan where limits bind": ((guided, "_GREEDY_SHARE", 0.0),),
         "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),

@@ -10,7 +10,7 @@ from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
 _FAR = 1.4
-_FIRST_SIZE, _FIRST_SIZE_LIMITED = 14, 10
+_FIRST_SIZE, _FIRST_SIZE_LIMITED = 18, 10
 _LEAST_ROOM = 4
 _LEAST_WEIGHT = 1e-9
 _SCALE, _DELAY = 3, 5
