@@ -139,16 +139,13 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
         "ranking by what is served": ((Relaxation, "distance", property(attrgetter("reduced_usd"))),),
-        "ranking by takeovers": (
-            (neighbourhoods, "takeover_usd", lambda *found: np.full(len(found[-1]), np.inf)),
-        ),
         "blends of two members": ((estimate, "cheapest_service", _by_one),),
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
         "smaller ones first where limits bind": (
             (neighbourhoods, "_FIRST_SIZE_LIMITED", neighbourhoods._FIRST_SIZE),
         ),
-        "no takeovers far from it": ((neighbourhoods, "_FAR", math.inf),),
+        "the nearest alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
         "rows x <= r far from it": ((restricted, "_ROUNDS", 0),),
         "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),

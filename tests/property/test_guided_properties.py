@@ -22,7 +22,6 @@ from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
-from controller.optimizer.guided.takeover import takeover_usd
 from controller.optimizer.linear_program import hot_highs
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
@@ -30,7 +29,6 @@ from controller.optimizer.routing_program import RoutingProgram
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
-from controller.optimizer.state import AllocationState
 from controller.optimizer.stop import MaxIterations
 from tests.small_fleets import FEW, FEWER, fleets, pick, priced, some_set, tightened
 
@@ -137,58 +135,6 @@ def test_sets_are_bred_of_their_parents_members_at_their_parents_prices(
     assert len(children) <= 40
     for n in range(len(children)):
         assert any(len(members_of(sets, children, n).items() - a.items()) <= 1 for a in families)
-
-
-def without_shortfall(state: AllocationState) -> float:
-    """Return what a plan costs, and nothing for what breaks ζ."""
-    return float(state.cost_usd() - state.space.shortfall_usd * state.shortfall.sum())
-
-
-def taken_over(state: AllocationState, leaving: np.ndarray, d: int) -> float:
-    """Return what the plan costs where d serves those shares (I, D) instead, and all that nobody does."""
-    space = state.space
-    shares = state.shares - leaving
-    shares[:, d] += np.where(space.allowed[:, d], leaving.sum(axis=1) + state.unmet, 0.0)
-    after = AllocationState.of_shares(space, shares)
-    after.hold(d, 1.0)
-    if after.replicas[d] > space.cap[d]:
-        return np.inf
-    return without_shortfall(after)
-
-
-@FEW
-@given(fleets(), st.data(), st.integers(0, 9))
-def test_a_takeover_costs_what_the_best_plan_after_it_costs_more(
-    instance: Instance, data: st.DataObject, seed: int
-) -> None:
-    space, random = SearchSpace.of(instance), np.random.default_rng(seed)
-    assume(space.num_deployments > 1)
-    members = some_set(data, space)
-    shares = np.zeros((space.num_types, space.num_deployments))
-    shares[:, members] = space.allowed[:, members] * random.random((space.num_types, len(members)))
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), data.draw(pick([0.1, 1.0])))
-    state = AllocationState.of_shares(space, shares)
-    others = np.setdiff1d(np.arange(space.num_deployments), state.open)
-    # Where nobody's error has a price.
-    prices = replace(priced(data, space), excess_usd=np.zeros(space.excess.shape[:2]))
-    before = without_shortfall(state)
-    leaving = [np.zeros_like(state.shares)]
-    for n, e in enumerate(state.open):
-        column = np.zeros_like(state.shares)
-        column[:, e] = state.shares[:, e]
-        load, replicas = max(state.compute[e], state.memory[e]), state.replicas[e]
-        if replicas > 1:
-            leaving.append(column * (load - (replicas - 1)) / load)
-        singles = [column]
-        for f in state.open[:n]:
-            both = column.copy()
-            both[:, f] = state.shares[:, f]
-            singles.append(both)
-        leaving.extend(singles)
-    usd = takeover_usd(space, state, prices, others)
-    for d, more in zip(others, usd, strict=True):
-        real = min(taken_over(state, part, int(d)) for part in leaving) - before
-        assert more == pytest.approx(real, rel=1e-6, abs=1e-6 * max(before, 1.0))
 
 
 @FEW

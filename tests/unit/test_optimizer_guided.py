@@ -17,7 +17,7 @@ from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
 from controller.optimizer.guided.branch_and_bound import TO_THE_END, Effort
 from controller.optimizer.guided.estimate import estimate
-from controller.optimizer.guided.neighbourhoods import Neighbourhoods, by_promise, draw, not_eliminated
+from controller.optimizer.guided.neighbourhoods import Neighbourhoods, draw, not_eliminated
 from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
@@ -97,21 +97,6 @@ def test_elimination_keeps_every_deployment_of_the_best_plan(name: str) -> None:
     assert used.any()
     assert live[used].all()
     assert not live.all()
-    order = by_promise(live, relaxation.distance, np.full(space.num_deployments, np.inf))
-    assert sorted(order) == np.flatnonzero(live).tolist()
-    distance = relaxation.distance[order]
-    assert (distance[1:] >= distance[:-1]).all()
-
-
-def test_what_takes_over_well_comes_early_even_if_the_relaxation_thinks_little_of_it() -> None:
-    space, relaxation = relaxed("paper-s3-x10")
-    live, distance = np.ones(space.num_deployments, dtype=bool), relaxation.distance
-    taken_usd = np.full(space.num_deployments, np.inf)
-    last = int(by_promise(live, distance, taken_usd)[-1])
-    taken_usd[last] = 1.0
-    assert last in by_promise(live, distance, taken_usd)[:7]
-    live[last] = False
-    assert last not in by_promise(live, distance, taken_usd)
 
 
 def known(name: str, usd: float) -> tuple[Search, Neighbourhoods]:
@@ -120,10 +105,10 @@ def known(name: str, usd: float) -> tuple[Search, Neighbourhoods]:
     search = Search(space, MaxIterations(1), Params(), seed=1)
     search.offer(Greedy.of(space).build(next(fixed_orders(space.instance))))
     search.best_usd = usd
-    return search, Neighbourhoods(search, relaxation, np.arange(space.num_deployments))
+    return search, Neighbourhoods(search, relaxation)
 
 
-def test_a_milp_looks_at_the_most_promising_others_first_and_then_at_some_that_are_drawn() -> None:
+def test_a_milp_looks_at_the_nearest_others_first_and_then_at_some_that_are_drawn() -> None:
     _, relaxation = relaxed("paper-s3-x10")
     search, neighbourhoods = known("paper-s3-x10", 1.1 * relaxation.value_usd)
     assert search.best is not None
@@ -133,24 +118,24 @@ def test_a_milp_looks_at_the_most_promising_others_first_and_then_at_some_that_a
         assert len(np.unique(at)) == len(at) == 20
         assert not np.isin(at, members).any()
         assert neighbourhoods.live()[at].all()
-    promising = neighbourhoods._order()
-    promising = promising[~np.isin(promising, members)]
-    assert others[0].tolist() == promising[:20].tolist()
-    assert len({tuple(sorted(at)) for at in others}) > 1, "all are the most promising ones"
+    nearest = np.argsort(relaxation.distance, kind="stable")
+    nearest = nearest[neighbourhoods.live()[nearest] & ~np.isin(nearest, members)]
+    assert others[0].tolist() == nearest[:20].tolist()
+    assert len({tuple(sorted(at)) for at in others}) > 1, "all are the nearest ones"
 
 
-def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_takeovers_do_not_count() -> None:
+def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_nothing_is_drawn() -> None:
     name = "paper-s10-x30-tight60"
     _, relaxation = relaxed(name)
     _, near = known(name, 1.1 * relaxation.value_usd)
     _, far = known(name, 2.0 * relaxation.value_usd)
-    by_price = np.argsort(relaxation.distance, kind="stable")
+    nearest = np.argsort(relaxation.distance, kind="stable")
     members = far._search.best.open
-    others = by_price[~np.isin(by_price, members)].tolist()
+    others = nearest[~np.isin(nearest, members)].tolist()
     assert far.next(12).tolist() == others[: 12 - len(members)]
     assert far.next(25).tolist() == others[: 25 - len(members)]
-    near_order = near._order()
-    assert near_order.tolist() != by_price[: len(near_order)].tolist()
+    assert near.next(25).tolist() == others[: 25 - len(members)]
+    assert near.next(25).tolist() != others[: 25 - len(members)]
     assert not near.is_far()
     assert far.is_far()
     _, unlimited = known("paper-s3-x10", 2.0 * relaxed("paper-s3-x10")[1].value_usd)

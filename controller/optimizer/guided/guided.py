@@ -114,7 +114,7 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.neighbourhoods = Neighbourhoods(search, relaxation, self.candidates)
+        self.neighbourhoods = Neighbourhoods(search, relaxation)
         self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
         self.reach = Reach(total, self.neighbourhoods.first_size())
         arrays = space.instance.arrays

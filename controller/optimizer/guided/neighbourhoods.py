@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.domain.arrays import Bools, Floats, Ints
-from controller.optimizer.guided.takeover import takeover_usd
+from controller.domain.arrays import Bools, Ints
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
@@ -13,19 +12,14 @@ _FAR = 1.4
 _FIRST_SIZE, _FIRST_SIZE_LIMITED = 18, 10
 _LEAST_ROOM = 4
 _LEAST_WEIGHT = 1e-9
-_SCALE, _DELAY = 3, 5
 
 
 class Neighbourhoods:
-    """Chooses the deployments of one MILP after the other.
+    """Chooses the deployments of one MILP after the other."""
 
-    Parameters
-    ----------
-    candidates : (n,) deployments that could take over what members of a plan serve.
-    """
-
-    def __init__(self, search: Search, relaxation: Relaxation, candidates: Ints) -> None:
-        self._search, self._relaxation, self._candidates = search, relaxation, candidates
+    def __init__(self, search: Search, relaxation: Relaxation) -> None:
+        self._search, self._relaxation = search, relaxation
+        self._nearest = np.argsort(relaxation.distance, kind="stable")
         self._has_been_near = False
         self._is_limited = relaxation.prices.are_of_limits
 
@@ -40,8 +34,8 @@ class Neighbourhoods:
     def next(self, size: int) -> Ints:
         """Return others than the best plan's, as many as make ``size`` with those.
 
-        Where a limit keeps it far above the relaxation, by reduced cost alone those that are likely to be part of a
-        plan which serves all. Else first the most promising ones, later such as are drawn by that.
+        The nearest ones, and later such as are drawn by that; but always the nearest where a limit keeps the best plan
+        far above the relaxation.
         """
         search, order = self._search, self._order()
         members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
@@ -58,15 +52,8 @@ class Neighbourhoods:
         return self._is_limited and self._search.best_usd > _FAR * self._relaxation.value_usd
 
     def _order(self) -> Ints:
-        """Return the deployments that are not eliminated, the most promising ones first."""
-        search, relaxation, best = self._search, self._relaxation, self._search.best
-        distance = relaxation.distance
-        taken_usd = np.full(len(distance), np.inf)
-        if best is None or self.is_far():
-            return by_promise(self.live(), distance, taken_usd)
-        others = np.setdiff1d(self._candidates, best.open)
-        taken_usd[others] = takeover_usd(search.space, best, relaxation.prices, others)
-        return by_promise(self.live(), distance, taken_usd)
+        """Return the deployments that are not eliminated, by their distance, the nearest ones first."""
+        return self._nearest[self.live()[self._nearest]]
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
@@ -78,26 +65,6 @@ def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
         return np.ones(len(relaxation.reduced_usd), dtype=bool)
     result: Bools = relaxation.bound_usd + relaxation.reduced_usd < best_usd
     return result
-
-
-def by_promise(live: Bools, distance: Floats, taken_usd: Floats) -> Ints:
-    """Return the deployments that are not eliminated, the most promising ones first.
-
-    Two rankings are merged: by the relaxation's distance (D,), and by what a takeover costs (D,), inf where that is
-    not known. Each is right about some deployments that the other is wrong about, distance about more.
-    """
-    by_price = _ranks(distance)
-    rank = np.minimum(by_price, _SCALE * _ranks(taken_usd) + _DELAY)
-    order = np.lexsort((by_price, rank))
-    return order[live[order]]
-
-
-def _ranks(values: Floats) -> Ints:
-    """Return (D,) the place of each deployment, the least value first; the last place where it is inf."""
-    known = np.flatnonzero(np.isfinite(values))
-    ranks = np.full(len(values), len(values))
-    ranks[known[np.argsort(values[known], kind="stable")]] = np.arange(len(known))
-    return ranks
 
 
 def draw(order: Ints, size: int, random: np.random.Generator) -> Ints:
