@@ -140,11 +140,12 @@ class Iterating(LinearProgram):
         return usd
 
 
-def test_programs_begin_from_the_node_above_them_which_is_near() -> None:
+@pytest.mark.parametrize(("looks", "nodes"), [(0, 800), (4, 60)])
+def test_programs_begin_from_the_node_above_them_which_is_near(looks: int, nodes: int) -> None:
     iterations = []
     for from_earlier in (True, False):
         program = Iterating(larger(), from_earlier=from_earlier)
-        BranchAndBound(program, np.zeros(100), np.full(100, 5.0), 4).minimize(effort=Effort(nodes=60))
+        BranchAndBound(program, np.zeros(100), np.full(100, 5.0), looks).minimize(effort=Effort(nodes=nodes))
         iterations.append(program.iterations)
     assert iterations[0] < 0.8 * iterations[1]
 

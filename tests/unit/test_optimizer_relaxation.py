@@ -8,7 +8,7 @@ import pytest
 
 from controller.domain.entities import DeploymentKey, FoundationModel, GpuTier, QueryType, Switching
 from controller.domain.instance import Instance
-from controller.optimizer.pricing import most_share
+from controller.optimizer.pricing import Pricer, most_share
 from controller.optimizer.relaxation import relax
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
@@ -70,6 +70,17 @@ def test_what_a_deployment_serves_is_worth_what_its_demand_is() -> None:
     fewer = tuple(replace(kind, arrival_rate_per_s=0.1) for kind in FLEET.query_types)
     shared = relax(SearchSpace.of(replace(FLEET, query_types=fewer)))
     assert shared.served_usd.tolist() == pytest.approx([shared.prices.demand_usd.sum()])
+
+
+def test_demand_that_is_worth_less_than_nothing_adds_nothing_to_what_is_served() -> None:
+    space = SearchSpace.of(READ_ONLY)
+    below = space.excess[0]
+    assert (below < 0).all()
+    known = relax(space).prices
+    prices = replace(known, demand_usd=np.array([-1.0]), excess_usd=np.full_like(known.excess_usd, -1e6))
+    offers = Pricer(space).offers(prices)
+    assert offers.reduced_usd[0] < 0, "errors below the limit pay for it"
+    assert offers.served_usd.tolist() == [0.0]
 
 
 def test_at_the_same_reduced_cost_what_serves_more_seems_nearer() -> None:
