@@ -143,6 +143,27 @@ def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_nothing_is_drawn() 
     assert not unlimited.is_far()
 
 
+@pytest.mark.parametrize(
+    ("name", "over", "first"),
+    [
+        ("synth-12x12x12-s7-x3", 1.05, ["decide", "decide", "breed"]),
+        ("synth-12x12x12-s7-x3", 1.2, ["breed", "decide", "breed"]),
+        ("paper-s10-x30-tight60", 1.2, ["decide", "decide", "breed"]),
+    ],
+)
+def test_a_known_plan_that_is_near_the_relaxation_is_looked_over_by_milps_first(
+    name: str, over: float, first: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, relaxation = relaxed(name)
+    monkeypatch.setattr(guided.Hunt, "_price", lambda *_: None)  # sets at hand may be cheaper than it
+    known = Greedy.of(space).build(next(fixed_orders(space.instance)))
+    search = Search(space, MaxIterations(9), Params(), seed=1, initial=(known,))
+    search.best_usd = over * relaxation.value_usd  # as if it had cost that
+    hunt = guided.Hunt(search, relaxation)
+    hunt.begin()
+    assert [next(hunt.turns).__name__ for _ in range(3)] == first
+
+
 def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:
     _, relaxation = relaxed("paper-s3-x10")
     known = replace(relaxation, bound_usd=10.0, reduced_usd=np.array([0.0, 1.4, 1.6]))

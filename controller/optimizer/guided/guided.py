@@ -34,6 +34,7 @@ _WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
+_NEAR = 1.1
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
@@ -139,15 +140,21 @@ class Hunt:
         plans = [] if search.best is None else [search.best.open]
         for members in dict.fromkeys(tuple(start.tolist()) for start in (*plans, *self.past)):
             self._price(members)
-        if search.initial and search.best is not None and len(search.best.open):
-            # What the plan that is known lacks is seldom one exchange.
-            self.turns = chain([self.decide] * 2, self.turns)
-        else:
+        if not (search.initial and search.best is not None and len(search.best.open)):
             self._price(tuple(used[-1].tolist()))
+        elif self._is_near():
+            # What a plan lacks that is known, and was good, is seldom one exchange.
+            self.turns = chain([self.decide] * 2, self.turns)
         starts = (np.searchsorted(self.candidates, start) for start in used if len(start))
         self.population.begin(starts, search.best_usd)
         if self.neighbourhoods.live().sum() <= self.reach.size:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
+
+    def _is_near(self) -> bool:
+        """Whether the best plan is near the relaxation, or a limit may keep every plan from that."""
+        relaxation = self.relaxation
+        near_usd = _NEAR * relaxation.value_usd
+        return relaxation.prices.are_of_limits or self.search.best_usd <= near_usd
 
     def go_on(self) -> None:
         """Do one more thing: breed sets, or solve a MILP."""
