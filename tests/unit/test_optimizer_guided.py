@@ -109,7 +109,7 @@ def known(name: str, usd: float) -> tuple[Search, Neighbourhoods]:
 
 
 def test_a_milp_looks_at_the_nearest_others_first_and_then_at_some_that_are_drawn() -> None:
-    _, relaxation = relaxed("paper-s3-x10")
+    space, relaxation = relaxed("paper-s3-x10")
     search, neighbourhoods = known("paper-s3-x10", 1.1 * relaxation.value_usd)
     assert search.best is not None
     members = search.best.open
@@ -121,6 +121,7 @@ def test_a_milp_looks_at_the_nearest_others_first_and_then_at_some_that_are_draw
     nearest = np.argsort(relaxation.distance, kind="stable")
     nearest = nearest[neighbourhoods.live()[nearest] & ~np.isin(nearest, members)]
     assert others[0].tolist() == nearest[:20].tolist()
+    assert neighbourhoods.next(space.num_deployments).tolist() == nearest.tolist(), "all that are live"
     assert len({tuple(sorted(at)) for at in others}) > 1, "all are the nearest ones"
 
 

@@ -34,7 +34,6 @@ _WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
-_NEAR = 1.1
 _START_SIZE = 7
 _START_WEIGHTS = (0.3, 0.05)
 _LIKELY, _UNLIKELY = 0.015, 0.04
@@ -104,9 +103,9 @@ class Hunt:
         space = search.space
         total = search.stop.remaining_s()
         self.total_s, self.limited = total, math.isfinite(total)
-        order = np.argsort(relaxation.distance, kind="stable")
+        self.neighbourhoods = Neighbourhoods(search, relaxation)
         few = max(int(_CANDIDATES_IN_A_SECOND * min(total, 1.0)), _FEWEST_CANDIDATES)
-        chosen = [order[:few], np.flatnonzero(relaxation.weights > 0)]
+        chosen = [self.neighbourhoods.nearest[:few], np.flatnonzero(relaxation.weights > 0)]
         chosen += [state.open for state in search.initial]
         if search.best is not None:
             chosen.append(search.best.open)
@@ -115,7 +114,6 @@ class Hunt:
         self.candidates: Ints = np.unique(np.concatenate(chosen))
         self.sets = OpenSets(space, self.candidates, relaxation.prices)
         self.population = Population(self.sets, self._likelihood())
-        self.neighbourhoods = Neighbourhoods(search, relaxation)
         self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
         self.reach = Reach(total, self.neighbourhoods.first_size())
         arrays = space.instance.arrays
@@ -142,19 +140,13 @@ class Hunt:
             self._price(members)
         if not (search.initial and search.best is not None and len(search.best.open)):
             self._price(tuple(used[-1].tolist()))
-        elif self._is_near():
+        elif self.neighbourhoods.is_near():
             # What a plan lacks that is known, and was good, is seldom one exchange.
             self.turns = chain([self.decide] * 2, self.turns)
         starts = (np.searchsorted(self.candidates, start) for start in used if len(start))
         self.population.begin(starts, search.best_usd)
         if self.neighbourhoods.live().sum() <= self.reach.size:
             self.turns = chain([self.decide], self.turns)  # one MILP can decide all
-
-    def _is_near(self) -> bool:
-        """Whether the best plan is near the relaxation, or a limit may keep every plan from that."""
-        relaxation = self.relaxation
-        near_usd = _NEAR * relaxation.value_usd
-        return relaxation.prices.are_of_limits or self.search.best_usd <= near_usd
 
     def go_on(self) -> None:
         """Do one more thing: breed sets, or solve a MILP."""

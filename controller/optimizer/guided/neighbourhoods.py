@@ -8,18 +8,23 @@ from controller.domain.arrays import Bools, Ints
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
-_FAR = 1.4
+_NEAR, _FAR = 1.1, 1.4
 _FIRST_SIZE, _FIRST_SIZE_LIMITED = 18, 10
 _LEAST_ROOM = 4
 _LEAST_WEIGHT = 1e-9
 
 
 class Neighbourhoods:
-    """Chooses the deployments of one MILP after the other."""
+    """Chooses the deployments of one MILP after the other.
+
+    Attributes
+    ----------
+    nearest : (D,) all deployments, by their distance.
+    """
 
     def __init__(self, search: Search, relaxation: Relaxation) -> None:
         self._search, self._relaxation = search, relaxation
-        self._nearest = np.argsort(relaxation.distance, kind="stable")
+        self.nearest: Ints = np.argsort(relaxation.distance, kind="stable")
         self._has_been_near = False
         self._is_limited = relaxation.prices.are_of_limits
 
@@ -47,13 +52,17 @@ class Neighbourhoods:
         self._has_been_near = True
         return chosen
 
+    def is_near(self) -> bool:
+        """Whether the best plan is near the relaxation, or a limit may keep every plan from that."""
+        return self._is_limited or self._search.best_usd <= _NEAR * self._relaxation.value_usd
+
     def is_far(self) -> bool:
         """Whether a limit keeps the best plan from serving all: it has a price, and the relaxation is far below."""
         return self._is_limited and self._search.best_usd > _FAR * self._relaxation.value_usd
 
     def _order(self) -> Ints:
         """Return the deployments that are not eliminated, by their distance, the nearest ones first."""
-        return self._nearest[self.live()[self._nearest]]
+        return self.nearest[self.live()[self.nearest]]
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:
