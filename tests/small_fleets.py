@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from controller.domain.entities import FoundationModel, GpuTier, QueryType, Switching
 from controller.domain.instance import Instance
-from controller.optimizer.pricing import Prices
-from controller.optimizer.relaxation import relax
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
 from controller.optimizer.stop import MaxIterations
@@ -78,16 +76,6 @@ def fleets(draw: st.DrawFn) -> Instance:
         running = {draw(pick(plain.arrays.keys)): draw(st.integers(1, 3))}
         plain = replace(plain, incumbent=running, switching=Switching(7200.0, 0.5))
     return plain
-
-
-def priced(data: st.DataObject, space: SearchSpace) -> Prices:
-    """Return the prices of the relaxation, with any on what limits all deployments."""
-    prices = relax(space).prices
-    return replace(
-        prices,
-        budget=-data.draw(pick([0.0, 0.5, 3.0])),
-        gpu_usd=np.where(np.isfinite(space.available), -data.draw(pick([0.0, 10.0])), 0.0),
-    )
 
 
 def tightened(data: st.DataObject, instance: Instance) -> Instance:

@@ -1,4 +1,4 @@
-"""A linear program kept hot in HiGHS: bounds change, rows come, and each solve begins from a basis that is known."""
+"""A linear program kept hot in HiGHS: bounds change, and each solve begins from a basis that is known."""
 
 from __future__ import annotations
 
@@ -78,19 +78,6 @@ class LinearProgram:
         """Return the value and the reduced cost of every column, in the last solution."""
         solution = self._lp.getSolution()  # a copy of all of it
         return np.array(solution.col_value), np.array(solution.col_dual)
-
-    def add_no_more_than(self, first: Ints, second: Ints) -> None:
-        """Add rows ``first <= second`` (m,), of two columns each."""
-        count = len(first)
-        self._lp.addRows(
-            count,
-            np.full(count, -highspy.kHighsInf),
-            np.zeros(count),
-            2 * count,
-            2 * np.arange(count, dtype=np.int32),
-            np.stack([first, second], axis=1).ravel().astype(np.int32),
-            np.tile([1.0, -1.0], count),
-        )
 
 
 def hot_highs() -> Any:

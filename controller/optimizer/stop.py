@@ -15,7 +15,7 @@ class Progress:
 
     Attributes
     ----------
-    iterations : steps of AGH (generations of sets, MILPs), or starts of the plain one, done so far.
+    iterations : steps of AGH (MILPs), or starts of the plain one, done so far.
     objective_usd : cost of the best plan; inf while there is none.
     lower_bound_usd : a cost that no plan is below; None while there is none.
     """

@@ -3,7 +3,8 @@
 Every row leaves one of them out and solves the same instances again: cold; *warm*, rates have moved by a tenth since
 the last solve; and *back*, by half, and then to where they were. A mechanism that changes nothing should go. Gaps are
 to the cheapest plan that is known or that any row has found. Beside each stands by how much it is above the row that
-leaves nothing out, and the standard error of that: what is within two of them is noise.
+leaves nothing out, and the standard error of that: what is within two of them is noise. The last column is the time
+that one restricted MILP of each instance takes, the geometric mean of its ratios to that of the first row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -28,23 +29,20 @@ from controller.domain.arrays import Floats, Ints
 from controller.domain.instance import Instance
 from controller.domain.instance_file import load_instance
 from controller.optimizer import space as spaces
-from controller.optimizer.guided import branch_and_bound, estimate, guided, neighbourhoods, restricted
-from controller.optimizer.guided.blend import BARRED, Service, cheapest_service
+from controller.optimizer.guided import branch_and_bound, guided, neighbourhoods, restricted
 from controller.optimizer.guided.branch_and_bound import BranchAndBound
-from controller.optimizer.guided.open_set import OpenSets
 from controller.optimizer.guided.openings import Openings
-from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.linear_program import Basis, LinearProgram
 from controller.optimizer.memory import SolverMemory
-from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.result import Result
 from controller.optimizer.rows import Rows
 from controller.optimizer.space import SearchSpace
 from tests.benchmarks.families import instance_of
 from tests.benchmarks.measure import moved, of_a_tick, timed
+from tests.benchmarks.milp_effort import posed_of
 
 DATA = Path(__file__).parents[1] / "data"
 _OTHERS = tuple(
@@ -62,24 +60,9 @@ _FAR = 0.05
 """Gaps are cut off here: one plan that sheds what should be served would outweigh all others."""
 _WARM_S, _WARM_SPREAD, _AWAY_SPREAD, _BACK_SPREAD = 0.1, 0.1, 0.5, 0.02
 _WARM, _BACK = (f"{title} {_WARM_S:g} s" for title in ("warm", "back"))
+_MILP_REPEATS = 3
 
 Change = tuple[object, str, Any]
-
-
-def _fixed_share(sets: OpenSets, prices: Prices) -> Floats:
-    return 0.4 * sets.high
-
-
-def _by_one(unit: Floats, excess: Floats) -> Service:
-    return cheapest_service(np.where(excess > 0, BARRED, unit), np.minimum(excess, 0.0))
-
-
-def _not_rounded(self: Population, at: Ints, below_usd: float) -> None:
-    self._is_whole[at] = True
-
-
-def _not_raised(self: Population, members: Members, usd: float) -> None:
-    settle(self, members, -np.inf)
 
 
 def _all_live(relaxation: Relaxation, best_usd: float) -> np.ndarray:
@@ -96,10 +79,6 @@ def _not_fixed(reduced: Floats, room: float, lower: Floats, upper: Floats) -> tu
 
 def _only_count(reach: Reach, took_s: float, *, solved: bool, improved: bool) -> None:
     reach._misses = 0 if improved else reach._misses + 1
-
-
-def _tight(milp: type[RestrictedMilp], space: SearchSpace, at: Ints, **_: bool) -> RestrictedMilp:
-    return milp(space, at, tight=True)
 
 
 def _with_flags_of_counts(milp: RestrictedMilp, rows: Rows) -> None:
@@ -123,32 +102,20 @@ def _few(reach: Reach, space: SearchSpace, live: Ints, left_s: float) -> bool:
     return len(live) <= reach.size
 
 
-settle = Population.settle
 add_capacity = RestrictedMilp._add_capacity
 solve = LinearProgram.solve
 WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
     {
         "nothing": (),
-        "breeding": ((guided.Hunt, "breed", _no_turn),),
-        "likelihood by reduced cost": (
-            (guided.Hunt, "_likelihood", lambda hunt: np.ones(len(hunt.candidates))),
-        ),
-        "the relaxation's prices of capacity": ((OpenSets, "_capacity_price", _fixed_share),),
-        "estimates with whole replicas": ((Population, "_round", _not_rounded),),
         "set programs": ((guided.Hunt, "_price", lambda *_: None),),
-        "real costs for estimates": ((Population, "settle", _not_raised),),
         "restricted MILPs": ((guided.Hunt, "decide", _no_turn),),
         "ranking by what is served": ((Relaxation, "distance", property(attrgetter("reduced_usd"))),),
-        "blends of two members": ((estimate, "cheapest_service", _by_one),),
         "others at random in MILPs": ((neighbourhoods, "draw", lambda order, size, _: order[:size]),),
         "sizes of MILPs that adapt": ((Reach, "learn_of_some", _only_count),),
         "smaller ones first where limits bind": (
             (neighbourhoods, "_FIRST_SIZE_LIMITED", neighbourhoods._FIRST_SIZE),
         ),
-        "the nearest alone far from it": ((neighbourhoods, "_FAR", math.inf),),
         "elimination": ((neighbourhoods, "not_eliminated", _all_live),),
-        "rows x <= r far from it": ((restricted, "_ROUNDS", 0),),
-        "cheap nodes near it": ((guided, "RestrictedMilp", partial(_tight, RestrictedMilp)),),
         "opening left to branch and bound": (
             (RestrictedMilp, "_asks_for_w", lambda milp: np.ones(len(milp._at), dtype=bool)),
             (
@@ -191,11 +158,18 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of all tasks without some mechanism: cost and whether it was proved."""
+    """What became of all tasks without some mechanism: cost and whether it was proved, and CPU seconds of MILPs."""
 
     name: str
-    usd: dict[Key, float]
-    proved: dict[Key, bool]
+    usd: dict[Key, float] = field(default_factory=dict)
+    proved: dict[Key, bool] = field(default_factory=dict)
+    milp_s: dict[str, float] = field(default_factory=dict)
+
+    def add(self, more: Row) -> None:
+        """Take up what became of more tasks."""
+        self.usd.update(more.usd)
+        self.proved.update(more.proved)
+        self.milp_s.update(more.milp_s)
 
 
 def instances() -> dict[str, tuple[Instance, float]]:
@@ -236,7 +210,7 @@ def solved(name: str, mechanisms: Sequence[str], limits_s: Sequence[float], seed
 
     Machines are faster in one minute than in the next: rows that were solved apart would differ by that.
     """
-    rows = [Row(mechanism, {}, {}) for mechanism in mechanisms]
+    rows = [Row(mechanism) for mechanism in mechanisms]
     for task in tasks(name, limits_s):
         for seed in range(seeds):
             instance = task.instance
@@ -249,6 +223,11 @@ def solved(name: str, mechanisms: Sequence[str], limits_s: Sequence[float], seed
                 key = (task.title, instance.name, seed)
                 row.usd[key] = math.inf if result.objective_usd is None else result.objective_usd
                 row.proved[key] = result.status == "optimal"
+    posed = posed_of(instances()[name][0])
+    for _ in range(_MILP_REPEATS):
+        for row in rows:
+            with left_out(row.name):
+                row.milp_s[name] = min(row.milp_s.get(name, math.inf), posed.took_s())
     return rows
 
 
@@ -263,6 +242,13 @@ def cells(row: Row, everything: Row, cheapest: Mapping[Key, float], title: str) 
         error = float(more.std(ddof=1)) / math.sqrt(len(keys))
     proved = sum(row.proved[key] for key in keys)
     return f"{gaps.mean():>13.2%} {100 * more.mean():>+6.2f} ±{100 * error:4.2f} {proved:>7}"
+
+
+def milp_cell(row: Row, everything: Row) -> str:
+    """Return how many times as long MILPs take, and the standard error of that, as a part of it."""
+    ratios = np.log([took_s / everything.milp_s[name] for name, took_s in row.milp_s.items()])
+    error = float(ratios.std(ddof=1)) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
+    return f"{math.exp(ratios.mean()):>15.2f} ±{math.expm1(error):4.2f}"
 
 
 def cheapest_of(rows: Sequence[Row]) -> dict[Key, float]:
@@ -293,14 +279,13 @@ def main(seeds: int, mechanisms: tuple[str, ...], names: str, limits_s: tuple[fl
     """Solve the instances without each mechanism."""
     wanted = [name for name in WITHOUT if any(part in name for part in mechanisms or ("",))]
     wanted = list(dict.fromkeys(["nothing", *wanted]))
-    rows = [Row(mechanism, {}, {}) for mechanism in wanted]
+    rows = [Row(mechanism) for mechanism in wanted]
     todo = [name for name in instances() if names in name]
     with ProcessPoolExecutor(jobs) as pool:
         of_each = pool.map(partial(solved, mechanisms=wanted, limits_s=limits_s, seeds=seeds), todo)
         for number, (name, found) in enumerate(zip(todo, of_each, strict=True), start=1):
             for row, more in zip(rows, found, strict=True):
-                row.usd.update(more.usd)
-                row.proved.update(more.proved)
+                row.add(more)
             click.echo(f"{number} of {len(todo)}: {name}", err=True)
     cheapest = cheapest_of(rows)
     titles = list(dict.fromkeys(title for title, _, _ in cheapest))
@@ -308,10 +293,13 @@ def main(seeds: int, mechanisms: tuple[str, ...], names: str, limits_s: tuple[fl
         f"{len({key[1] for key in cheapest})} instances, {seeds} seeds; gaps, in points above the first row, proved"
     )
     click.echo(
-        f"{'without':40}" + "".join(f"{title:>13}{'more':>7}{'error':>6}{'proved':>8}" for title in titles)
+        f"{'without':40}"
+        + "".join(f"{title:>13}{'more':>7}{'error':>6}{'proved':>8}" for title in titles)
+        + f"{'time of MILPs':>15}{'error':>6}"
     )
     for row in rows:
-        click.echo(f"{row.name:40}" + "".join(cells(row, rows[0], cheapest, title) for title in titles))
+        of_titles = (cells(row, rows[0], cheapest, title) for title in titles)
+        click.echo(f"{row.name:40}" + "".join(of_titles) + milp_cell(row, rows[0]))
 
 
 if __name__ == "__main__":

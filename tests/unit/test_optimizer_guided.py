@@ -1,10 +1,11 @@
-"""AGH's search over open sets: each part does what it is for, on the shared instances."""
+"""AGH guided by linear programming: each part does what it is for, on the shared instances."""
 
 import json
 import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +16,12 @@ from controller.domain.plan import load_plan
 from controller.optimizer.construct.greedy import Greedy, thrifty
 from controller.optimizer.construct.orders import fixed_orders
 from controller.optimizer.guided import guided
-from controller.optimizer.guided.branch_and_bound import TO_THE_END, Effort
-from controller.optimizer.guided.estimate import estimate
+from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods, draw, not_eliminated
-from controller.optimizer.guided.open_set import OpenSets
-from controller.optimizer.guided.population import Population
 from controller.optimizer.guided.reach import Reach
-from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
+from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
+from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
 from controller.optimizer.relaxation import Relaxation, relax
 from controller.optimizer.search import Search
@@ -40,52 +39,6 @@ BEST = json.loads((DATA / "best_known.json").read_text())
 def relaxed(name: str) -> tuple[SearchSpace, Relaxation]:
     space = SearchSpace.of(shared(name))
     return space, relax(space)
-
-
-@cache
-def met_on_the_way(name: str) -> tuple[OpenSets, Population]:
-    """Return what some generations meet that come of the relaxation's own deployments."""
-    space, relaxation = relaxed(name)
-    sets = OpenSets(space, np.arange(space.num_deployments), relaxation.prices)
-    start = np.flatnonzero(relaxation.weights > 0.3)
-    population = Population(sets, np.ones(sets.num_candidates))
-    population.begin([start[np.unique(space.pair[start], return_index=True)[1]]], np.inf)
-    random = np.random.default_rng(0)
-    for _ in range(4):
-        population.breed(random, np.inf)
-    return sets, population
-
-
-@pytest.mark.parametrize("name", ["paper-s3-x10", "paper-s5-x100", "paper-s7-x30-avg", "synth-10x10x10-s4"])
-def test_estimates_come_near_what_sets_really_cost(name: str) -> None:
-    sets, population = met_on_the_way(name)
-    ratios = []
-    for members in population.unsettled(12, np.inf):
-        state = cheapest_of_set(sets.space, np.array(members), np.inf, 500)
-        assert state is not None
-        if (state.replicas[list(members)] == 0).any():
-            continue  # it is better off without one of them
-        # What is left of the difference is whole replicas.
-        row = np.array([[*members, sets.num_candidates]])  # with an empty place
-        relaxed = estimate(sets, row, 30)
-        counts = np.append(state.replicas[list(members)], 0.0)[None]
-        usd = estimate(sets, row, 60, relaxed.capacity_usd, relaxed.limit_usd, counts).usd
-        ratios.append(float(usd[0]) / state.cost_usd())
-    assert np.median(ratios) > 0.97
-    assert max(ratios) <= 1.0 + 1e-6
-
-
-@pytest.mark.parametrize("name", ["paper-s4-x10-b300", "paper-s9-x10-tight85", "synth-15x15x15-s8"])
-def test_some_generations_and_the_price_of_their_best_sets_come_near_the_best_plan(name: str) -> None:
-    sets, population = met_on_the_way(name)
-    costs = [
-        state.cost_usd()
-        for members in population.unsettled(10, np.inf)
-        if (state := cheapest_of_set(sets.space, np.array(members), np.inf, 100)) is not None
-    ]
-    greedy = Greedy.of(sets.space).build(next(fixed_orders(sets.space.instance)))
-    assert min(costs) < greedy.cost_usd()
-    assert min(costs) <= BEST[name]["best_usd"] * 1.3
 
 
 @pytest.mark.parametrize("name", ["paper-s3-x10", "paper-s10-x30-tight60", "synth-8x8x8-s3"])
@@ -125,44 +78,41 @@ def test_a_milp_looks_at_the_nearest_others_first_and_then_at_some_that_are_draw
     assert len({tuple(sorted(at)) for at in others}) > 1, "all are the nearest ones"
 
 
-def test_where_a_limit_keeps_a_plan_far_above_the_relaxation_nothing_is_drawn() -> None:
-    name = "paper-s10-x30-tight60"
-    _, relaxation = relaxed(name)
-    _, near = known(name, 1.1 * relaxation.value_usd)
-    _, far = known(name, 2.0 * relaxation.value_usd)
-    nearest = np.argsort(relaxation.distance, kind="stable")
-    members = far._search.best.open
-    others = nearest[~np.isin(nearest, members)].tolist()
-    assert far.next(12).tolist() == others[: 12 - len(members)]
-    assert far.next(25).tolist() == others[: 25 - len(members)]
-    assert near.next(25).tolist() == others[: 25 - len(members)]
-    assert near.next(25).tolist() != others[: 25 - len(members)]
-    assert not near.is_far()
-    assert far.is_far()
-    _, unlimited = known("paper-s3-x10", 2.0 * relaxed("paper-s3-x10")[1].value_usd)
-    assert far.first_size() < unlimited.first_size(), "MILPs are harder where a limit has a price"
-    assert not unlimited.is_far()
+def test_milps_begin_smaller_where_a_limit_has_a_price() -> None:
+    _, limited = known("paper-s10-x30-tight60", 1e3)
+    _, unlimited = known("paper-s3-x10", 1e3)
+    assert limited.first_size() < unlimited.first_size(), "they are harder"
 
 
-@pytest.mark.parametrize(
-    ("name", "over", "first"),
-    [
-        ("synth-12x12x12-s7-x3", 1.05, ["decide", "decide", "breed"]),
-        ("synth-12x12x12-s7-x3", 1.2, ["breed", "decide", "breed"]),
-        ("paper-s10-x30-tight60", 1.2, ["decide", "decide", "breed"]),
-    ],
-)
-def test_a_known_plan_that_is_near_the_relaxation_is_looked_over_by_milps_first(
-    name: str, over: float, first: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space, relaxation = relaxed(name)
-    monkeypatch.setattr(guided.Hunt, "_price", lambda *_: None)  # sets at hand may be cheaper than it
-    known = Greedy.of(space).build(next(fixed_orders(space.instance)))
-    search = Search(space, MaxIterations(9), Params(), seed=1, initial=(known,))
-    search.best_usd = over * relaxation.value_usd  # as if it had cost that
-    hunt = guided.Hunt(search, relaxation)
-    hunt.begin()
-    assert [next(hunt.turns).__name__ for _ in range(3)] == first
+def test_first_of_all_it_is_seen_what_the_sets_at_hand_cost_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    priced: list[list[int]] = []
+
+    def noting(space: SearchSpace, at: Ints, *args: Any) -> AllocationState | None:
+        priced.append(at.tolist())
+        return cheapest_of_set(space, at, *args)
+
+    monkeypatch.setattr(guided, "cheapest_of_set", noting)
+    space, relaxation = relaxed("synth-12x12x12-s7-x3")
+    memory = solve(space.instance, MaxIterations(0)).memory
+
+    def seen(initial: tuple[AllocationState, ...], past: list[Ints]) -> list[list[int]]:
+        search = Search(space, MaxIterations(9), Params(), seed=1, initial=initial, memory=memory)
+        monkeypatch.setattr(SolverMemory, "nearest_sets", lambda *_: past)
+        priced.clear()
+        guided.Hunt(search, relaxation).begin()
+        assert search.best is not None
+        return priced.copy()
+
+    used = np.flatnonzero(relaxation.weights > 0.05)
+    (of_relaxation,) = seen((), [])
+    assert np.isin(of_relaxation, used).all()
+    assert len(np.unique(space.pair[of_relaxation])) == len(of_relaxation) > 1, "one of each pair"
+    of_pairs = [relaxation.weights[space.pair == pair].max() for pair in space.pair[of_relaxation]]
+    assert relaxation.weights[of_relaxation].tolist() == of_pairs, "the one of which the relaxation uses most"
+    plan = Greedy.of(space).build(next(fixed_orders(space.instance)))
+    past = [used[:2], plan.open, used[2:3]]
+    assert seen((plan,), past) == [plan.open.tolist(), used[:2].tolist(), used[2:3].tolist()]
+    assert seen((), past) == [*(at.tolist() for at in past), of_relaxation]
 
 
 def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:
@@ -272,17 +222,6 @@ def test_milps_may_grow_further_where_there_are_seconds() -> None:
     assert most == [60, 60, 120, 60]
 
 
-def test_sets_are_bred_between_milps(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    for turn in ("breed", "decide"):
-        monkeypatch.setattr(guided.Hunt, turn, lambda _, turn=turn: done.append(turn))
-    space, relaxation = relaxed("paper-s3-x10")
-    hunt = guided.Hunt(Search(space, MaxIterations(99), Params(), seed=0), relaxation)
-    for _ in range(4):
-        hunt.go_on()
-    assert done == ["breed", "decide", "breed", "decide"]
-
-
 @pytest.mark.parametrize(
     "name", ["paper-s10-x30-tight60", "paper-s3-x10", "synth-10x10x10-s4", "synth-8x8x8-s3"]
 )
@@ -323,40 +262,6 @@ def test_the_search_ends_soon_after_its_time_is_up() -> None:
     assert 0.2 < ticks.now_s < 0.3
 
 
-def test_rows_that_the_relaxation_breaks_make_it_tighter() -> None:
-    space, relaxation = relaxed("paper-s3-x10")
-    promising = np.sort(np.argsort(relaxation.reduced_usd, kind="stable")[:16])
-    values = []
-    for tight in (False, True):
-        milp = RestrictedMilp(space, promising, tight=tight)
-        upper = milp._upper()
-        program = milp._program(upper)
-        values.append(program.solve(np.zeros(len(program.changing)), upper[program.changing]))
-    assert values[1] > 1.05 * values[0]
-
-
-@pytest.mark.parametrize(("name", "is_far"), [("paper-s8-x1-tight80", True), ("paper-s9-x10-tight85", False)])
-def test_only_milps_far_above_the_relaxation_are_tight(
-    name: str, is_far: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[bool, bool]] = []
-
-    class Recording(RestrictedMilp):
-        def __init__(self, space: SearchSpace, at: Ints, *, tight: bool) -> None:
-            super().__init__(space, at, tight=tight)
-            self.is_tight = tight
-
-        def solve(self, start: AllocationState | None = None, effort: Effort = TO_THE_END) -> Outcome:
-            assert start is not None
-            seen.append((self.is_tight, start.cost_usd() > 1.4 * relaxation.value_usd))
-            return super().solve(start, effort)
-
-    _, relaxation = relaxed(name)
-    monkeypatch.setattr(guided, "RestrictedMilp", Recording)
-    solve(shared(name), MaxIterations(8))
-    assert set(seen) == {(is_far, is_far)}
-
-
 @pytest.mark.parametrize(
     ("instance", "expected"),
     [
@@ -380,7 +285,7 @@ def test_greedy_gives_the_first_plan_only_where_a_limit_has_a_price(
 def test_greedy_gives_a_plan_where_the_relaxation_was_stopped_before_it_had_any(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guided.Hunt, "go_on", lambda hunt: setattr(hunt.search, "iterations", 1))
+    monkeypatch.setattr(guided.Hunt, "decide", lambda hunt: setattr(hunt.search, "iterations", 1))
     result = solve(shared("paper-s10-x30-tight60"), MaxIterations(1), params=Params(bound_share=0.0))
     assert result.plan is not None
     assert result.plan.gpus > 0

@@ -1,26 +1,22 @@
 """AGH guided by linear programming: the default method (docs/mathematics.md, "The methods").
 
 Multi-start, relocation and consolidation of AGH, on the level where they see what greedy construction does not: types
-that share replicas. Column generation says which deployments are promising; sets of them are bred (exchange, open,
-close) and estimated by the hundred; set programs say what the best of them really cost; and small MILPs, over the
-deployments of the best plan and some more and in the end over all that could be in a cheaper one, decide the rest.
+that share replicas. Column generation says which deployments are promising; set programs say what those that the
+relaxation uses, or a past plan did, cost now; and small MILPs, over the deployments of the best plan and some more and
+in the end over all that could be in a cheaper one, decide the rest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import chain, cycle
 
 import numpy as np
 
-from controller.domain.arrays import Floats, Ints
+from controller.domain.arrays import Ints
 from controller.optimizer.construct.gh import gh
 from controller.optimizer.construct.greedy import thrifty
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods
-from controller.optimizer.guided.open_set import OpenSets
-from controller.optimizer.guided.population import Members, Population
 from controller.optimizer.guided.reach import Reach
 from controller.optimizer.guided.restricted import Outcome, RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
@@ -33,22 +29,17 @@ _GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
 _WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
-_CANDIDATES_IN_A_SECOND, _FEWEST_CANDIDATES = 300, 150
-_START_SIZE = 7
-_START_WEIGHTS = (0.3, 0.05)
-_LIKELY, _UNLIKELY = 0.015, 0.04
-_GENERATIONS, _SETS_PER_GENERATION = 2, 10
+_START_SIZE, _START_WEIGHT = 7, 0.05
 _PROGRAMS_PER_SET = 20
-_BREED_SHARE, _PROGRAMS_SHARE = 0.6, 0.1
 _PROOF_GAP, _PROOF_NODES = 1e-7, 2000
 _MILP_GAP = 5e-4
 _MILP_NODES = 600
-_LEAST_LEFT_S, _LEAST_MILP_S = 0.004, 0.03
+_LEAST_LEFT_S = 0.004
 _RESERVE_S, _RESERVE_S_PER_ROUTE = 0.0025, 3e-8
 
 
 def guided(search: Search) -> None:
-    """Improve ``search.best`` until told to stop. An iteration is some generations of sets, or a MILP."""
+    """Improve ``search.best`` until told to stop. An iteration is a MILP."""
     space = search.space
     greedy_s = _GREEDY_S + _GREEDY_S_PER_ROUTE * space.num_types * space.num_deployments
     may_build = not search.initial and greedy_s <= _GREEDY_SHARE * search.stop.remaining_s()
@@ -65,7 +56,7 @@ def guided(search: Search) -> None:
         # Nor was there, and the relaxation was stopped before it knew.
         gh(search)
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
-        hunt.go_on()
+        hunt.decide()
 
 
 def _build(search: Search, relaxation: Relaxation) -> None:
@@ -100,63 +91,30 @@ class Hunt:
 
     def __init__(self, search: Search, relaxation: Relaxation) -> None:
         self.search, self.relaxation = search, relaxation
-        space = search.space
-        total = search.stop.remaining_s()
-        self.total_s, self.limited = total, math.isfinite(total)
+        total_s = search.stop.remaining_s()
+        self.limited = math.isfinite(total_s)
         self.neighbourhoods = Neighbourhoods(search, relaxation)
-        few = max(int(_CANDIDATES_IN_A_SECOND * min(total, 1.0)), _FEWEST_CANDIDATES)
-        chosen = [self.neighbourhoods.nearest[:few], np.flatnonzero(relaxation.weights > 0)]
-        chosen += [state.open for state in search.initial]
-        if search.best is not None:
-            chosen.append(search.best.open)
-        self.past = [] if search.memory is None else search.memory.nearest_sets(space, _PAST_SETS)
-        chosen += self.past
-        self.candidates: Ints = np.unique(np.concatenate(chosen))
-        self.sets = OpenSets(space, self.candidates, relaxation.prices)
-        self.population = Population(self.sets, self._likelihood())
-        self.turns: Iterator[Callable[[], None]] = cycle([self.breed, self.decide])
-        self.reach = Reach(total, self.neighbourhoods.first_size())
-        arrays = space.instance.arrays
+        self.reach = Reach(total_s, self.neighbourhoods.first_size())
         self.highs = hot_highs()
+        arrays = search.space.instance.arrays
         self.reserve_s = _RESERVE_S + _RESERVE_S_PER_ROUTE * arrays.num_types * arrays.num_deployments
 
     def left_s(self) -> float:
         """Return the time that is left, but for what the result takes to build."""
         return self.search.stop.remaining_s() - self.reserve_s
 
-    def _likelihood(self) -> Floats:
-        """Return (n,) how likely each candidate is to be of use, by what opening it adds to the bound."""
-        reduced = self.relaxation.reduced_usd[self.candidates]
-        scale = max(_LIKELY * min(self.relaxation.value_usd, self.search.best_usd), 1e-9)
-        likelihood: Floats = np.exp(-np.minimum(reduced / scale, 30.0)) + _UNLIKELY
-        return likelihood
-
     def begin(self) -> None:
         """See what the sets at hand are good for: those of plans, and what the relaxation uses."""
-        search = self.search
-        used = [self._most_used(least) for least in _START_WEIGHTS]
+        search, memory = self.search, self.search.memory
+        past = [] if memory is None else memory.nearest_sets(search.space, _PAST_SETS)
         plans = [] if search.best is None else [search.best.open]
-        for members in dict.fromkeys(tuple(start.tolist()) for start in (*plans, *self.past)):
+        for members in {tuple(at.tolist()): at for at in (*plans, *past)}.values():
             self._price(members)
         if not (search.initial and search.best is not None and len(search.best.open)):
-            self._price(tuple(used[-1].tolist()))
-        elif self.neighbourhoods.is_near():
-            # What a plan lacks that is known, and was good, is seldom one exchange.
-            self.turns = chain([self.decide] * 2, self.turns)
-        starts = (np.searchsorted(self.candidates, start) for start in used if len(start))
-        self.population.begin(starts, search.best_usd)
-        if self.neighbourhoods.live().sum() <= self.reach.size:
-            self.turns = chain([self.decide], self.turns)  # one MILP can decide all
-
-    def go_on(self) -> None:
-        """Do one more thing: breed sets, or solve a MILP."""
-        next(self.turns)()
+            self._price(self._most_used())
 
     def decide(self) -> None:
         """Solve a MILP, the whole problem where that is in reach."""
-        if self.left_s() < _LEAST_MILP_S:
-            self.breed()
-            return
         live = np.flatnonzero(self.neighbourhoods.live())
         if self.reach.has_all(self.search.space, live, self.left_s()):
             self._decide_all(live)
@@ -169,43 +127,21 @@ class Hunt:
         if search.best_usd < math.inf:
             search.lower_bound_usd = max(search.lower_bound_usd or 0.0, usd)
 
-    def breed(self) -> None:
-        """Make new sets from the best ones, some generations long, and find out what the best new sets really cost."""
-        search = self.search
-        until_s = self.left_s() * (1.0 - _BREED_SHARE) if self.limited else -math.inf
-        for _ in range(_GENERATIONS):
-            if self.left_s() <= until_s:
-                break
-            self.population.breed(search.random, search.best_usd)
-            self._price_sets()
-        search.iterations += 1
-
-    def _most_used(self, least: float) -> Ints:
-        """Return the deployments, one of each pair and not too many, of which the relaxation uses over ``least``."""
+    def _most_used(self) -> Ints:
+        """Return the deployments, one of each pair and not too many, that the relaxation uses most."""
         weights = self.relaxation.weights
-        used = np.flatnonzero(weights > least)
+        used = np.flatnonzero(weights > _START_WEIGHT)
         used = used[np.argsort(-weights[used], kind="stable")]
         of_pair = np.sort(np.unique(self.search.space.pair[used], return_index=True)[1])
         return np.sort(used[of_pair][:_START_SIZE])
 
-    def _price_sets(self) -> None:
-        until_s = self.left_s() - _PROGRAMS_SHARE * self.total_s if self.limited else -math.inf
-        for members in self.population.unsettled(_SETS_PER_GENERATION, self.search.best_usd):
-            if self.left_s() <= max(until_s, 0.0):
-                return
-            self._price(members)
-
-    def _price(self, members: Members) -> None:
+    def _price(self, members: Ints) -> None:
         """Find out what a set really costs, if that is less than the best plan does."""
         search = self.search
-        if not members:
-            return
-        at = np.array(members, dtype=np.int64)
-        state = cheapest_of_set(search.space, at, search.best_usd, _PROGRAMS_PER_SET, self.highs)
-        if state is not None:
-            search.offer(state)
-        if np.isin(members, self.candidates).all():
-            self.population.settle(members, search.best_usd)
+        if len(members):
+            state = cheapest_of_set(search.space, members, search.best_usd, _PROGRAMS_PER_SET, self.highs)
+            if state is not None:
+                search.offer(state)
 
     def _decide_all(self, live: Ints) -> None:
         """Solve the problem over all that is not eliminated: its bound is one on all plans, its optimum the optimum."""
@@ -238,8 +174,7 @@ class Hunt:
             at = np.union1d(at, best.open)
         search.iterations += 1
         should_stop = (lambda: self.left_s() <= until_s) if self.limited else (lambda: False)
-        program = RestrictedMilp(search.space, at, tight=self.neighbourhoods.is_far())
-        outcome = program.solve(best, Effort(gap, nodes, should_stop))
+        outcome = RestrictedMilp(search.space, at).solve(best, Effort(gap, nodes, should_stop))
         if outcome.state is not None and search.offer(outcome.state):
-            self._price(tuple(outcome.state.open.tolist()))  # the MILP's gap leaves something
+            self._price(outcome.state.open)  # the MILP's gap leaves something
         return outcome

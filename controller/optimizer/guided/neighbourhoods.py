@@ -8,24 +8,18 @@ from controller.domain.arrays import Bools, Ints
 from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
-_NEAR, _FAR = 1.1, 1.4
-_FIRST_SIZE, _FIRST_SIZE_LIMITED = 18, 10
+_FIRST_SIZE, _FIRST_SIZE_LIMITED = 22, 8
 _LEAST_ROOM = 4
 _LEAST_WEIGHT = 1e-9
 
 
 class Neighbourhoods:
-    """Chooses the deployments of one MILP after the other.
-
-    Attributes
-    ----------
-    nearest : (D,) all deployments, by their distance.
-    """
+    """Chooses the deployments of one MILP after the other."""
 
     def __init__(self, search: Search, relaxation: Relaxation) -> None:
         self._search, self._relaxation = search, relaxation
-        self.nearest: Ints = np.argsort(relaxation.distance, kind="stable")
-        self._has_been_near = False
+        self._nearest: Ints = np.argsort(relaxation.distance, kind="stable")
+        self._has_had_nearest = False
         self._is_limited = relaxation.prices.are_of_limits
 
     def first_size(self) -> int:
@@ -39,30 +33,19 @@ class Neighbourhoods:
     def next(self, size: int) -> Ints:
         """Return others than the best plan's, as many as make ``size`` with those.
 
-        The nearest ones, and later such as are drawn by that; but always the nearest where a limit keeps the best plan
-        far above the relaxation.
+        The nearest ones, and later such as are drawn by that.
         """
         search, order = self._search, self._order()
         members = np.zeros(0, dtype=np.int64) if search.best is None else search.best.open
         room = max(size - len(members), _LEAST_ROOM)
         order = order[~np.isin(order, members)]
-        if self.is_far():
-            return order[:room]
-        chosen = draw(order, room, search.random) if self._has_been_near else order[:room]
-        self._has_been_near = True
+        chosen = draw(order, room, search.random) if self._has_had_nearest else order[:room]
+        self._has_had_nearest = True
         return chosen
-
-    def is_near(self) -> bool:
-        """Whether the best plan is near the relaxation, or a limit may keep every plan from that."""
-        return self._is_limited or self._search.best_usd <= _NEAR * self._relaxation.value_usd
-
-    def is_far(self) -> bool:
-        """Whether a limit keeps the best plan from serving all: it has a price, and the relaxation is far below."""
-        return self._is_limited and self._search.best_usd > _FAR * self._relaxation.value_usd
 
     def _order(self) -> Ints:
         """Return the deployments that are not eliminated, by their distance, the nearest ones first."""
-        return self.nearest[self.live()[self.nearest]]
+        return self._nearest[self.live()[self._nearest]]
 
 
 def not_eliminated(relaxation: Relaxation, best_usd: float) -> Bools:

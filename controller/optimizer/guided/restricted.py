@@ -4,9 +4,7 @@ Variables, in this order: shares x of allowed routes, r (one for each deployment
 where some run already, unmet u, and unmet beyond ζ where that is limited. Where one replica is the most, w is r. Where
 no limit and no other configuration asks whether a deployment is open, there is no w; branch and bound adds what that
 costs (:mod:`~controller.optimizer.guided.openings`). Rows are those of docs/mathematics.md, those left out that cannot
-bind. Rows ``x <= r`` say nothing of whole numbers that capacity does not say, but make the relaxation far tighter, and
-of hundreds a few dozen do so. Where the start is far from the bound, those are added that the relaxation breaks;
-elsewhere nodes without them, more of them, but cheaper ones, are sooner at the end.
+bind.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from controller.optimizer.space import SearchSpace
 from controller.optimizer.state import AllocationState
 
 _LOOKS = 4
-_ROUNDS, _VIOLATED = 6, 1e-6
 _LEAST_LOAD = 1e-3
 """A load below which capacity, within its tolerance, might not tell that a deployment serves at all."""
 
@@ -53,11 +50,10 @@ class RestrictedMilp:
     Parameters
     ----------
     at : (n,) the deployments, each once.
-    tight : whether to have the rows ``x <= r`` that the relaxation breaks.
     """
 
-    def __init__(self, space: SearchSpace, at: Ints, *, tight: bool = False) -> None:
-        self._space, self._at, self._tight = space, at, tight
+    def __init__(self, space: SearchSpace, at: Ints) -> None:
+        self._space, self._at = space, at
         self._n_of, self._i_of = np.nonzero(space.allowed[:, at].T)
         self._d_of = at[self._n_of]
         num_x, num, types = len(self._n_of), len(at), space.num_types
@@ -183,25 +179,13 @@ class RestrictedMilp:
         return cost
 
     def _program(self, upper: Floats) -> LinearProgram:
-        """Return the relaxation, if it is to be tight with those rows ``x <= r`` that its solutions have broken."""
+        """Return the relaxation."""
         rows = Rows()
         self._add_demand(rows)
         self._add_capacity(rows)
         self._add_limits(rows)
         numbers = np.unique(np.concatenate([self._w, self._r]))
-        program = LinearProgram(rows.joined().model(self._costs(), upper), numbers)
-        r_of = self._r[self._n_of]
-        is_row = np.zeros(len(self._x), dtype=bool)
-        for _ in range(_ROUNDS if self._tight else 0):
-            if math.isinf(program.solve(np.zeros(len(numbers)), upper[numbers])):
-                break
-            values, _ = program.solution()
-            broken = np.flatnonzero((values[self._x] > values[r_of] + _VIOLATED) & ~is_row)
-            if not len(broken):
-                break
-            is_row[broken] = True
-            program.add_no_more_than(self._x[broken], r_of[broken])
-        return program
+        return LinearProgram(rows.joined().model(self._costs(), upper), numbers)
 
     def _state(self, values: Floats) -> AllocationState:
         """Return the solution as an exact state: replicas follow from its shares."""
