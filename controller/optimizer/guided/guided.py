@@ -26,7 +26,6 @@ from controller.optimizer.search import Search
 from controller.optimizer.state import AllocationState
 
 _GREEDY_SHARE, _GREEDY_S, _GREEDY_S_PER_ROUTE = 0.1, 0.003, 8e-7
-_WARM_SHARE = 0.5
 _PAST_SETS = 3
 _RELAX_GAP = 2e-3
 _START_SIZE, _START_WEIGHT = 7, 0.05
@@ -70,18 +69,16 @@ def _build(search: Search, relaxation: Relaxation) -> None:
 def _relaxation(search: Search) -> Relaxation:
     """Generate columns, from the last prices and the best plan where there are any, in a part of the time."""
     left_s, params = search.stop.remaining_s(), search.params
-    known = None if search.memory is None else search.memory.prices_for(search.space)
-    share = params.bound_share * (1.0 if known is None else _WARM_SHARE)
-    until_s = left_s * (1.0 - share) if math.isfinite(left_s) else -math.inf
+    until_s = left_s * (1.0 - params.bound_share) if math.isfinite(left_s) else -math.inf
     relaxation = relax(
         search.space,
         lambda: search.stop.remaining_s() <= until_s,
-        rounds=params.bound_rounds if share > 0 else 0,
+        rounds=params.bound_rounds if params.bound_share > 0 else 0,
         gap=_RELAX_GAP,
-        prices=known,
+        prices=None if search.memory is None else search.memory.prices_for(search.space),
         start=search.best,
     )
-    if share > 0:
+    if params.bound_share > 0:
         search.lower_bound_usd, search.prices = relaxation.bound_usd, relaxation.prices
     return relaxation
 
