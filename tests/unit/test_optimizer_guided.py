@@ -22,7 +22,9 @@ from controller.optimizer.guided.restricted import RestrictedMilp
 from controller.optimizer.guided.set_program import cheapest_of_set
 from controller.optimizer.memory import SolverMemory
 from controller.optimizer.params import Params
+from controller.optimizer.pricing import Prices
 from controller.optimizer.relaxation import Relaxation, relax
+from controller.optimizer.scenarios import with_rates
 from controller.optimizer.search import Search
 from controller.optimizer.solve import solve
 from controller.optimizer.space import SearchSpace
@@ -83,14 +85,22 @@ def test_milps_begin_smaller_where_a_limit_has_a_price() -> None:
     assert limited.first_size() < unlimited.first_size(), "they are harder"
 
 
-def test_first_of_all_it_is_seen_what_the_sets_at_hand_cost_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    priced: list[list[int]] = []
+@pytest.fixture
+def priced(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The sets of which it was found out what they cost, one after the other."""
+    sets: list[list[int]] = []
 
     def noting(space: SearchSpace, at: Ints, *args: Any) -> AllocationState | None:
-        priced.append(at.tolist())
+        sets.append(at.tolist())
         return cheapest_of_set(space, at, *args)
 
     monkeypatch.setattr(guided, "cheapest_of_set", noting)
+    return sets
+
+
+def test_first_of_all_it_is_seen_what_the_sets_at_hand_cost_now(
+    priced: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     space, relaxation = relaxed("synth-12x12x12-s7-x3")
     memory = solve(space.instance, MaxIterations(0)).memory
 
@@ -105,13 +115,54 @@ def test_first_of_all_it_is_seen_what_the_sets_at_hand_cost_now(monkeypatch: pyt
     used = np.flatnonzero(relaxation.weights > 0.05)
     (of_relaxation,) = seen((), [])
     assert np.isin(of_relaxation, used).all()
-    assert len(np.unique(space.pair[of_relaxation])) == len(of_relaxation) > 1, "one of each pair"
-    of_pairs = [relaxation.weights[space.pair == pair].max() for pair in space.pair[of_relaxation]]
-    assert relaxation.weights[of_relaxation].tolist() == of_pairs, "the one of which the relaxation uses most"
     plan = Greedy.of(space).build(next(fixed_orders(space.instance)))
     past = [used[:2], plan.open, used[2:3]]
     assert seen((plan,), past) == [plan.open.tolist(), used[:2].tolist(), used[2:3].tolist()]
     assert seen((), past) == [*(at.tolist() for at in past), of_relaxation]
+
+
+def test_of_what_the_relaxation_uses_the_most_used_of_each_pair_make_the_first_set(
+    priced: list[list[int]],
+) -> None:
+    space, relaxation = relaxed("synth-12x12x12-s7-x3")
+    pairs = np.flatnonzero(np.bincount(space.pair) > 1)[:9]
+    one, other = np.array([np.flatnonzero(space.pair == pair)[:2] for pair in pairs]).T
+    weights = np.zeros(space.num_deployments)
+    weights[one], weights[other] = np.linspace(0.2, 0.9, 9), np.linspace(0.3, 0.7, 9)
+    more = np.where(weights[one] > weights[other], one, other)
+    search = Search(space, MaxIterations(9), Params(), seed=1)
+    guided.Hunt(search, replace(relaxation, weights=weights)).begin()
+    assert priced == [more[2:].tolist()], "seven of nine"
+
+
+def test_the_set_that_a_milp_has_found_is_priced_as_its_gap_leaves_something(priced: list[list[int]]) -> None:
+    space, relaxation = relaxed("synth-8x8x8-s3")
+    search = Search(space, MaxIterations(9), Params(), seed=1)
+    search.offer(AllocationState(space))
+    hunt = guided.Hunt(search, relaxation)
+    hunt.decide()
+    assert search.best is not None
+    assert priced == [search.best.open.tolist()]
+
+
+def test_the_relaxation_begins_from_the_prices_of_the_last_solve(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Prices | None] = []
+
+    def noting(*args: Any, prices: Prices | None, **options: Any) -> Relaxation:
+        given.append(prices)
+        return relax(*args, prices=prices, **options)
+
+    monkeypatch.setattr(guided, "relax", noting)
+    instance = shared("paper-s3-x10")
+    first = solve(instance, MaxIterations(1))
+    assert first.memory is not None
+    more = with_rates(instance, 1.1 * instance.arrays.queries / (3600.0 * instance.horizon_h))
+    solve(more, MaxIterations(1), memory=first.memory)
+    known = first.memory.prices_for(SearchSpace.of(more))
+    assert known is not None
+    assert given[0] is None
+    assert given[1] is not None
+    assert given[1].demand_usd == pytest.approx(known.demand_usd)
 
 
 def test_what_cannot_be_part_of_a_cheaper_plan_is_eliminated() -> None:
