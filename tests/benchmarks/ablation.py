@@ -130,6 +130,7 @@ WITHOUT: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "open nodes by likely cost": ((branch_and_bound, "_estimates", lambda bound, *_: [bound, bound]),),
         "programs that stop when too dear": ((LinearProgram, "solve", _to_the_end),),
         "fixing by reduced cost": ((BranchAndBound, "_fixed", staticmethod(_not_fixed)),),
+        "greedy plan where limits bind": ((guided, "_GREEDY_SHARE", 0.0),),
         "dominance": ((spaces, "dominated", lambda arrays: np.zeros(arrays.num_deployments, dtype=bool)),),
         "past prices": ((SolverMemory, "prices_for", lambda *_: None),),
         "past sets": ((SolverMemory, "nearest_sets", lambda *_: []),),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from controller.domain.arrays import Ints
+from controller.domain.instance import Instance
 from controller.domain.plan import load_plan
 from controller.optimizer.construct.greedy import Greedy, thrifty
 from controller.optimizer.construct.orders import fixed_orders
@@ -310,6 +311,26 @@ def test_the_search_ends_soon_after_its_time_is_up() -> None:
     ticks = Ticks()
     solve(shared("paper-s3-x10"), MaxRuntime(0.25, clock=ticks))
     assert 0.2 < ticks.now_s < 0.3
+
+
+@pytest.mark.parametrize(
+    ("instance", "expected"),
+    [
+        (shared("paper-s3-x10"), []),
+        (shared("paper-s10-x30-tight60"), ["thrifty"]),
+        (replace(shared("paper-s3-x10"), storage_gb=7.0), ["build"]),
+    ],
+    ids=["no limit has a price", "the budget has one", "another limit has one"],
+)
+def test_greedy_gives_the_first_plan_only_where_a_limit_has_a_price(
+    instance: Instance, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    build = Greedy.build
+    monkeypatch.setattr(Greedy, "build", lambda *args: built.append("build") or build(*args))
+    monkeypatch.setattr(guided, "thrifty", lambda space: built.append("thrifty") or thrifty(space))
+    assert solve(instance, MaxIterations(1)).is_feasible
+    assert built == expected
 
 
 def test_greedy_gives_a_plan_where_the_relaxation_was_stopped_before_it_had_any(

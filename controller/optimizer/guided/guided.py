@@ -14,6 +14,7 @@ import numpy as np
 
 from controller.domain.arrays import Ints
 from controller.optimizer.construct.gh import gh
+from controller.optimizer.construct.greedy import thrifty
 from controller.optimizer.guided.branch_and_bound import Effort
 from controller.optimizer.guided.neighbourhoods import Neighbourhoods
 from controller.optimizer.guided.reach import Reach
@@ -44,12 +45,25 @@ def guided(search: Search) -> None:
     search.offer(AllocationState(space))  # to serve nothing is a plan, too
     if not space.num_deployments:
         return
-    hunt = Hunt(search, _relaxation(search))
+    relaxation = _relaxation(search)
+    if may_build and relaxation.prices.are_of_limits:
+        # There may be no room for all of what the relaxation uses parts of.
+        _build(search, relaxation)
+    hunt = Hunt(search, relaxation)
     hunt.begin()
     if may_build and (search.best is None or not len(search.best.open)):
-        gh(search)  # the relaxation was stopped before it had anything to go by
+        # Nor was there, and the relaxation was stopped before it knew.
+        gh(search)
     while not (search.done() or search.proved_optimal) and hunt.left_s() > _LEAST_LEFT_S:
         hunt.decide()
+
+
+def _build(search: Search, relaxation: Relaxation) -> None:
+    """Build a plan greedily: at once a thrifty one where it is known that the budget binds."""
+    if relaxation.prices.budget:
+        search.offer(thrifty(search.space))
+    else:
+        gh(search)
 
 
 def _relaxation(search: Search) -> Relaxation:
