@@ -9,7 +9,7 @@ from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
 _FIRST_SIZE, _FIRST_SIZE_LIMITED = 22, 8
-_LEAST_ROOM = 4
+_LEAST_ROOM = 8
 _LEAST_WEIGHT = 1e-9
 
 
