@@ -99,6 +99,14 @@ def priced(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return sets
 
 
+def test_a_plan_of_many_deployments_leaves_room_for_eight_others() -> None:
+    relaxation = relaxed("paper-s3-x10")[1]
+    search, neighbourhoods = known("paper-s3-x10", 1.1 * relaxation.value_usd)
+    assert search.best is not None
+    assert len(search.best.open) > 1
+    assert len(neighbourhoods.next(8)) == 8
+
+
 def test_first_of_all_it_is_seen_what_the_sets_at_hand_cost_now(
     priced: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
