@@ -9,7 +9,7 @@ from controller.optimizer.relaxation import Relaxation
 from controller.optimizer.search import Search
 
 _FIRST_SIZE, _FIRST_SIZE_LIMITED = 22, 8
-_LEAST_ROOM = 8
+_LEAST_ROOM = 8  # with four, a plan of many deployments was seen to stay where it was
 _LEAST_WEIGHT = 1e-9
 
 
@@ -31,7 +31,7 @@ class Neighbourhoods:
         return not_eliminated(self._relaxation, self._search.best_usd)
 
     def next(self, size: int) -> Ints:
-        """Return others than the best plan's, as many as make ``size`` with those.
+        """Return others than the best plan's: as many as make ``size`` with those, and eight at the least.
 
         The nearest ones, and later such as are drawn by that.
         """
